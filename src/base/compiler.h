@@ -1,0 +1,60 @@
+/* compiler.h - every compiler extension that slm uses, behind a macro. */
+#ifndef SLM_BASE_COMPILER_H
+#define SLM_BASE_COMPILER_H
+
+#if defined(__GNUC__) || defined(__clang__)
+#define ATTR_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#define ATTR_UNUSED __attribute__((unused))
+#define ATTR_NOINLINE __attribute__((noinline))
+#define ATTR_INLINE static inline __attribute__((always_inline))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#else
+#define ATTR_PRINTF(fmt, first)
+#define ATTR_UNUSED
+#define ATTR_NOINLINE
+#define ATTR_INLINE static inline
+#define LIKELY(x) (x)
+#define UNLIKELY(x) (x)
+#endif
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define HAVE_X86_KERNELS 1
+#define ISA_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define ISA_AVX512                                                                              \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma,f16c,avx2")))
+#define ISA_AVX512BF16                                                                          \
+    __attribute__((target(                                                                      \
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx512bf16,fma,f16c,avx2")))
+#endif
+
+/* Under AddressSanitizer, memory inside one allocation that no object owns is marked, so that an
+ * overrun inside an arena block is found like one between two mallocs. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HAVE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAVE_ASAN 1
+#endif
+#endif
+#ifdef HAVE_ASAN
+#include <sanitizer/asan_interface.h>
+#define MEM_POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define MEM_UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define MEM_POISON(p, n) ((void)(p), (void)(n))
+#define MEM_UNPOISON(p, n) ((void)(p), (void)(n))
+#endif
+
+/* One turn of a spin loop: tells the core that it waits, so that its sibling may run. */
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define CPU_PAUSE() __builtin_ia32_pause()
+#elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+#define CPU_PAUSE() __asm__ __volatile__("yield")
+#else
+#define CPU_PAUSE() ((void)0)
+#endif
+
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+#endif

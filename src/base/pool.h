@@ -1,0 +1,44 @@
+/* pool.h - a fixed team of threads that runs one function on all members and waits.
+ *
+ * pool_run(p, fn, arg) calls fn(arg, i, n) for i = 0..n-1, i = 0 on the caller's thread, and
+ * returns when all are done. Waiting spins for some microseconds, then blocks on a futex-backed
+ * condition, so a busy machine is not made worse. Results never depend on n: callers split work
+ * by output rows. */
+#ifndef SLM_BASE_POOL_H
+#define SLM_BASE_POOL_H
+
+#include <stdatomic.h>
+
+#include "base/mem.h"
+
+struct pool;
+typedef void (*pool_fn)(void *arg, unsigned index, unsigned count);
+
+#define POOL_MAX 1024 /* threads in one pool */
+
+/* n_threads from 1 to POOL_MAX counts the caller: 1 creates no thread. Returns owned. */
+slm_err pool_new(const struct slm_hooks *h, unsigned n_threads, struct pool **out, slm_why *why);
+/* Callers on several threads take turns. fn must not call pool_run on the same pool. */
+void pool_run(struct pool *p, pool_fn fn, void *arg);
+unsigned pool_size(const struct pool *p);
+void pool_free(struct pool *p); /* NULL allowed */
+/* All members of the running pool_run meet here; may be used several times inside one fn. */
+void pool_barrier(struct pool *p, unsigned index);
+
+/* Shared counter for handing out work in pieces: returns the next index, >= limit when done. */
+struct ticket {
+    _Atomic unsigned next;
+};
+static inline unsigned ticket_take(struct ticket *t, unsigned n) {
+    return atomic_fetch_add_explicit(&t->next, n, memory_order_relaxed);
+}
+
+/* CPUs this process may run on (affinity and cgroup limit respected), at least 1. */
+unsigned cpu_count(void);
+/* The cgroup half of cpu_count: CPUs granted by the quotas of the groups that `membership` (text of
+ * /proc/self/cgroup) names below the mount point `root`, rounded up; 0 when there is no limit. */
+unsigned cpu_quota(const char *membership, const char *root);
+/* Monotonic clock in nanoseconds. */
+uint64_t clock_ns(void);
+
+#endif
