@@ -12,58 +12,59 @@
 #include "kernels/ref/rows.h"
 #include "kernels/ref/vmath.h"
 
-#define GROUP 32 /* values per scale of KV_Q8 */
-
 size_t kv_row_bytes(enum kv_type t, size_t d) {
     switch (t) {
     case KV_F32: return 4 * d;
     case KV_F16:
     case KV_BF16: return 2 * d;
-    case KV_Q8: return (2 * ((d + GROUP - 1) / GROUP) + d + 3) / 4 * 4;
+    case KV_Q8: return (2 * ((d + KV_GROUP - 1) / KV_GROUP) + d + 3) / 4 * 4;
     default: return 0;
     }
 }
 
-/* A group with infinity or NaN gets a NaN scale: bad numbers must stay visible, not become codes. */
-uint16_t kv_q8_scale(const float *x, size_t n, float *inverse) {
-    float amax = 0.0f;
-    bool finite = true;
-    for (size_t i = 0; i < n; i++) {
-        finite = finite && isfinite(x[i]);
-        amax = fabsf(x[i]) > amax ? fabsf(x[i]) : amax;
-    }
+uint16_t kv_q8_scale(float amax, float *inverse) {
     uint16_t d = f32_to_f16(amax / 127.0f);
     *inverse = 0.0f;
-    if (!finite || (d & 0x7c00u) == 0x7c00u)
+    if ((d & 0x7c00u) == 0x7c00u) /* not finite, or too large for f16 */
         return 0x7e00u;
     if (d != 0)
         *inverse = 1.0f / f16_to_f32(d);
     return d;
 }
 
-int8_t kv_q8_code(float x, float inverse) {
+/* Magnitudes compared as integers: NaN > infinity > any number. */
+static float group_peak(const float *x, size_t n) {
+    uint32_t peak = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t magnitude = bits_of_float(x[i]) & 0x7fffffffu;
+        peak = magnitude > peak ? magnitude : peak;
+    }
+    return float_of_bits(peak);
+}
+
+/* Adding 1.5 * 2^23 rounds to nearest even and leaves the integer in the low bits. */
+static uint8_t q8_code(float x, float inverse) {
     float v = x * inverse;
     v = v > -127.0f ? v : -127.0f;
     v = v < 127.0f ? v : 127.0f;
-    /* adding 1.5 * 2^23 rounds to nearest even and leaves the integer in the low bits */
-    return (int8_t)(uint8_t)(bits_of_float(v + EXP_ROUND) & 0xffu);
+    return (uint8_t)(bits_of_float(v + EXP_ROUND) & 0xffu);
 }
 
 static void store_q8(const float *x, size_t d, uint8_t *dst) {
-    size_t groups = (d + GROUP - 1) / GROUP, used = 2 * groups + d;
+    size_t groups = (d + KV_GROUP - 1) / KV_GROUP, used = 2 * groups + d;
     uint8_t *codes = dst + 2 * groups;
     for (size_t g = 0; g < groups; g++) {
-        size_t first = g * GROUP, n = d - first < GROUP ? d - first : GROUP;
+        size_t first = g * KV_GROUP, n = d - first < KV_GROUP ? d - first : KV_GROUP;
         float inverse;
-        uint16_t scale = kv_q8_scale(x + first, n, &inverse);
+        uint16_t scale = kv_q8_scale(group_peak(x + first, n), &inverse);
         memcpy(dst + 2 * g, &scale, 2);
         for (size_t i = first; i < first + n; i++)
-            codes[i] = inverse == 0.0f ? 0 : (uint8_t)kv_q8_code(x[i], inverse);
+            codes[i] = inverse == 0.0f ? 0 : q8_code(x[i], inverse);
     }
     memset(dst + used, 0, kv_row_bytes(KV_Q8, d) - used);
 }
 
-void ref_kv_store(enum kv_type t, const float *x, size_t d, void *dst) {
+static void ref_kv_store(enum kv_type t, const float *x, size_t d, void *dst) {
     uint8_t *p = dst;
     if (t == KV_F32) {
         memcpy(p, x, 4 * d);
@@ -86,21 +87,21 @@ static float kv_at(enum kv_type t, const uint8_t *row, size_t d, size_t i) {
         return x;
     }
     if (t == KV_Q8) {
-        memcpy(&h, row + 2 * (i / GROUP), 2);
-        int8_t code = (int8_t)row[2 * ((d + GROUP - 1) / GROUP) + i];
+        memcpy(&h, row + 2 * (i / KV_GROUP), 2);
+        int8_t code = (int8_t)row[2 * ((d + KV_GROUP - 1) / KV_GROUP) + i];
         return (float)code * f16_to_f32(h);
     }
     memcpy(&h, row + 2 * i, 2);
     return t == KV_F16 ? f16_to_f32(h) : bf16_to_f32(h);
 }
 
-void ref_kv_load(enum kv_type t, const void *src, size_t d, float *x) {
+static void ref_kv_load(enum kv_type t, const void *src, size_t d, float *x) {
     for (size_t i = 0; i < d; i++)
         x[i] = kv_at(t, src, d, i);
 }
 
 /* d is padded with zeros to a multiple of 16, in the vector versions too. */
-void ref_attn_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys, size_t n_keys,
+static void ref_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys, size_t n_keys,
                      float scale, float *scores, size_t stride) {
     size_t padded = (d + LANES - 1) / LANES * LANES, row_bytes = kv_row_bytes(t, d);
     for (size_t j = 0; j < n_keys; j++) {
@@ -117,7 +118,7 @@ void ref_attn_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const
 }
 
 /* Adding 0 makes a maximum of -0 one of +0, so that it does not depend on the order of comparing. */
-void ref_attn_softmax(float *s, size_t n, float *max, float *sum) {
+static void ref_softmax(float *s, size_t n, float *max, float *sum) {
     float m = -INFINITY, lanes[LANES] = { 0 };
     for (size_t i = 0; i < n; i++)
         m = s[i] > m ? s[i] : m;
@@ -131,7 +132,7 @@ void ref_attn_softmax(float *s, size_t n, float *max, float *sum) {
     *sum = sum_lanes(lanes);
 }
 
-void ref_attn_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d, const void *values,
+static void ref_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d, const void *values,
                   size_t n_keys, float *acc) {
     size_t row_bytes = kv_row_bytes(t, d);
     for (size_t j = 0; j < n_keys; j++) {
@@ -145,7 +146,7 @@ void ref_attn_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, siz
 }
 
 /* Nothing so far (run_max -inf): the span is the result, and run_acc need not be initialised. */
-void ref_attn_merge(float *run_max, float *run_sum, float *run_acc, float max, float sum, const float *acc,
+static void ref_merge(float *run_max, float *run_sum, float *run_acc, float max, float sum, const float *acc,
                     size_t d) {
     if (max == -INFINITY && sum == 0.0f && *run_max != -INFINITY)
         return;
@@ -162,3 +163,12 @@ void ref_attn_merge(float *run_max, float *run_sum, float *run_acc, float max, f
     *run_sum = fmaf(*run_sum, keep, sum * take);
     *run_max = top;
 }
+
+const struct attention_ops attention_ops_ref = {
+    .kv_store = ref_kv_store,
+    .kv_load = ref_kv_load,
+    .scores = ref_scores,
+    .softmax = ref_softmax,
+    .mix = ref_mix,
+    .merge = ref_merge,
+};

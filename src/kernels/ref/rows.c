@@ -23,34 +23,34 @@ float norm_factor(double sum, size_t n, float eps) {
     return (float)(1.0 / sqrt(sum / (double)n + (double)eps));
 }
 
-void ref_rmsnorm(const float *x, const float *w, bool plus_one, float eps, size_t n, float *out) {
+static void ref_rmsnorm(const float *x, const float *w, bool plus_one, float eps, size_t n, float *out) {
     float factor = norm_factor(sum_squares(x, n), n, eps);
     for (size_t i = 0; i < n; i++)
         out[i] = x[i] * factor * (plus_one ? 1.0f + w[i] : w[i]);
 }
 
-void ref_add_rows(float *x, const float *y, size_t n) {
+static void ref_add(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] += y[i];
 }
 
-void ref_scale_row(float *x, float s, size_t n) {
+static void ref_scale(float *x, float s, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] *= s;
 }
 
-void ref_silu_mul(const float *gate, const float *up, size_t n, float *h) {
+static void ref_silu_mul(const float *gate, const float *up, size_t n, float *h) {
     for (size_t i = 0; i < n; i++)
         h[i] = silu_one(gate[i]) * up[i];
 }
 
-void ref_gelu_mul(const float *gate, const float *up, size_t n, float *h) {
+static void ref_gelu_mul(const float *gate, const float *up, size_t n, float *h) {
     for (size_t i = 0; i < n; i++)
         h[i] = gelu_one(gate[i]) * up[i];
 }
 
 /* (a, b) turned by the angle: a cos - b sin, b cos + a sin; the second product is rounded first. */
-void ref_rope_apply(float *x, const float *cosine, const float *sine, size_t n_pairs, bool interleaved) {
+static void ref_rope(float *x, const float *cosine, const float *sine, size_t n_pairs, bool interleaved) {
     for (size_t i = 0; i < n_pairs; i++) {
         float *a = interleaved ? &x[2 * i] : &x[i];
         float *b = interleaved ? &x[2 * i + 1] : &x[i + n_pairs];
@@ -61,7 +61,7 @@ void ref_rope_apply(float *x, const float *cosine, const float *sine, size_t n_p
 }
 
 /* NaN compares false and so never wins; a row of nothing but -inf or NaN gives 0. */
-uint32_t ref_argmax(const float *x, size_t n, bool *finite) {
+static uint32_t ref_argmax(const float *x, size_t n, bool *finite) {
     float best = -INFINITY;
     uint32_t index = 0;
     bool all_finite = true;
@@ -75,3 +75,13 @@ uint32_t ref_argmax(const float *x, size_t n, bool *finite) {
     *finite = all_finite;
     return index;
 }
+
+const struct row_ops row_ops_ref = {
+    .rmsnorm = ref_rmsnorm,
+    .add = ref_add,
+    .scale = ref_scale,
+    .silu_mul = ref_silu_mul,
+    .gelu_mul = ref_gelu_mul,
+    .rope = ref_rope,
+    .argmax = ref_argmax,
+};
