@@ -1,0 +1,405 @@
+/* slm.h - small language models on a CPU: open, plan, render, tokenize, evaluate, generate.
+ *
+ * A complete program:
+ *
+ *     #include <slm.h>
+ *     #include <stdio.h>
+ *     #include <string.h>
+ *
+ *     static bool say(void *user, enum slm_part part, const char *text, size_t n) {
+ *         (void)user;
+ *         if (part == SLM_PART_ANSWER)
+ *             fwrite(text, 1, n, stdout);
+ *         return true; // false would stop the generation
+ *     }
+ *
+ *     int main(int argc, char **argv) {
+ *         const char *chat = "{\"messages\":[{\"role\":\"user\",\"content\":\"What is 47 * 36?\"}]}";
+ *         slm_engine *engine = NULL;
+ *         slm_session *session = NULL;
+ *         slm_why why;
+ *         slm_result result = {sizeof result};
+ *         slm_generate_options options = slm_generate_default();
+ *         options.on_text = say;
+ *         if (argc < 2 || slm_engine_open(argv[1], NULL, &engine, &why) != SLM_OK ||
+ *             slm_session_open(engine, NULL, &session, &why) != SLM_OK ||
+ *             slm_chat(session, chat, strlen(chat), &options, &result, &why) != SLM_OK)
+ *             return argc < 2 ? 2 : (fprintf(stderr, "%s\n", why.message), 1);
+ *         slm_session_close(session);
+ *         slm_engine_close(engine);
+ *         return 0;
+ *     }
+ *
+ * Threads. An engine is constant once open and may be shared by any number of threads. A session
+ * belongs to one thread at a time (slm_session_cancel alone may be called from anywhere, also from
+ * a signal handler). The library starts worker threads per session and for loading; it installs no
+ * signal handlers, reads no environment variables, never prints, exits or aborts.
+ *
+ * Structs with a `size` field: set it to sizeof before the call (the _default() functions and
+ * initialisers do); fields beyond the caller's size are not touched, so that programs built with
+ * an older header keep working. Where an options pointer may be NULL, the defaults are meant.
+ *
+ * Memory. What a function "returns owned" is freed with slm_free(engine, p). Text is UTF-8 with
+ * explicit lengths; returned text also ends with a zero byte. Once a session is open, producing a
+ * token allocates nothing. */
+#ifndef SLM_H
+#define SLM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "slm_error.h"
+#include "slm_hooks.h"
+
+#if defined(_WIN32)
+#define SLM_API
+#elif defined(__GNUC__)
+#define SLM_API __attribute__((visibility("default")))
+#else
+#define SLM_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SLM_VERSION "0.1.0"
+SLM_API const char *slm_version(void);
+/* Fixed short text ("file is malformed") and symbolic name ("E_FORMAT") of a code; never NULL. */
+SLM_API const char *slm_err_text(slm_err code);
+SLM_API const char *slm_err_name(slm_err code);
+
+/* ------------------------------------------------------------------ the models known by name */
+
+enum slm_think {
+    SLM_THINK_NONE,   /* never thinks */
+    SLM_THINK_SWITCH, /* thinks unless told not to */
+    SLM_THINK_ALWAYS  /* cannot be told not to */
+};
+
+typedef struct slm_sampling {
+    size_t size;
+    float temperature;        /* 0: greedy, and nothing below it matters */
+    uint32_t top_k;           /* 0: off */
+    float top_p;              /* 1: off */
+    float min_p;              /* 0: off */
+    float typical_p;          /* 1: off */
+    float repetition_penalty; /* 1: off; multiplicative, over prompt and output */
+    float presence_penalty;   /* 0: off; subtracted once for each token of the output */
+    float frequency_penalty;  /* 0: off; subtracted per occurrence in the output */
+    uint64_t seed;            /* same seed, same text */
+    const struct slm_bias {   /* borrowed; added to logits before everything else */
+        int32_t id;
+        float bias; /* -INFINITY bans */
+    } *bias;
+    size_t n_bias;
+} slm_sampling;
+/* Greedy, everything off, seed 0. */
+SLM_API slm_sampling slm_sampling_default(void);
+
+struct slm_score {
+    const char *benchmark, *source;
+    double value; /* per cent, unless the name says otherwise */
+};
+struct slm_hub_file {
+    const char *quant, *repo, *file; /* file NULL: the repository's safetensors */
+    uint64_t bytes;                  /* about; 0 unknown */
+};
+/* One row of the table of known models; every pointer is static, NULL or 0 where nothing is known. */
+typedef struct slm_card {
+    size_t size;
+    const char *id, *title, *maker, *hub_id, *family, *modalities, *languages, *licence, *licence_url, *thinking,
+        *tool_use, *good_at, *sampling_note;
+    uint64_t params;         /* text part, tied embedding counted once */
+    uint64_t params_embed;   /* of these, the embedding */
+    uint32_t context, layers, hidden, vocab;
+    uint64_t kv_bytes_token; /* f16, layers that grow */
+    uint64_t kv_bytes_fixed; /* f16, sliding layers when full */
+    enum slm_think think;
+    slm_sampling sampling, sampling_no_think;
+    uint32_t suggested_output;
+    const struct slm_score *scores;
+    size_t n_scores;
+    const struct slm_hub_file *files;
+    size_t n_files;
+    bool builtin; /* the demo model */
+} slm_card;
+SLM_API size_t slm_catalog_count(void);
+/* i in 0..count-1; E_ARG otherwise. */
+SLM_API slm_err slm_catalog_get(size_t i, slm_card *out);
+SLM_API slm_err slm_catalog_find(const char *id, slm_card *out); /* E_NOTFOUND */
+
+/* ------------------------------------------------------------------ engine: an opened model */
+
+typedef struct slm_engine slm_engine;
+
+enum slm_parts { SLM_TOKENIZER = 1, SLM_TEMPLATE = 2, SLM_WEIGHTS = 4, SLM_ALL = 7 };
+
+/* done and total are bytes. Return false to cancel (the call then gives E_CANCELLED). May be called
+ * from a thread of the library, one at a time. */
+typedef bool (*slm_progress)(void *user, const char *stage, uint64_t done, uint64_t total);
+
+typedef struct slm_engine_options {
+    size_t size;
+    const struct slm_hooks *hooks; /* copied; NULL: C library */
+    unsigned need;       /* slm_parts that must be there: E_NOTFOUND otherwise */
+    unsigned want;       /* parts that are loaded when they are there */
+    bool exact;          /* float32 from dequantised weights, no packing: slow, for checking */
+    const char *isa;     /* highest instruction set step: "ref", "avx2", "avx512"; NULL: best */
+    unsigned threads;    /* for loading; 0: as many as the machine has */
+    const char *id_hint; /* which known model is meant where two have the same numbers; may be NULL */
+    slm_progress progress;
+    void *user;
+} slm_engine_options;
+SLM_API slm_engine_options slm_engine_default(void); /* need and want: SLM_ALL */
+
+/* A file of the caller's memory, for models compiled into a program. */
+struct slm_memory_file {
+    const char *name; /* "config.json", "model.safetensors", ... or one "x.gguf" */
+    const void *data;
+    size_t size;
+};
+
+/* path: a .gguf file or a folder in Hugging Face layout. Files are mapped, not copied, and must not
+ * change while the engine is open.
+ * Returns E_FORMAT or E_UNSUPPORTED for a bad file, E_MISMATCH when it claims to be a known model
+ *         but is not, E_NOTFOUND for a missing part, E_IO, E_NOMEM, E_CANCELLED. */
+SLM_API slm_err slm_engine_open(const char *path, const slm_engine_options *options, slm_engine **out, slm_why *why);
+/* The same from memory; the data is borrowed until close. */
+SLM_API slm_err slm_engine_open_memory(const struct slm_memory_file *files, size_t n, const slm_engine_options *options,
+                                       slm_engine **out, slm_why *why);
+/* Every session must be closed before. NULL is allowed. */
+SLM_API void slm_engine_close(slm_engine *engine);
+SLM_API void slm_free(const slm_engine *engine, void *p);
+
+typedef struct slm_info {
+    size_t size;
+    const char *name;     /* of the known model, or as the file calls itself */
+    const char *id;       /* row of the catalog, or NULL */
+    const char *family;   /* NULL when nothing but a tokenizer or template was there */
+    const char *trust;    /* "verified" or "derived, not verified" */
+    const char *container;/* "gguf", "safetensors", "none" */
+    const char *isa;      /* instruction set in use */
+    const char *types;    /* element types of the matrices, "Q4_K 61 %, Q6_K 39 %" by bytes */
+    unsigned parts;       /* slm_parts that are loaded */
+    bool has_vision;      /* the file holds an image tower (not used) */
+    uint64_t params, file_bytes, tensor_bytes, packed_bytes;
+    uint32_t context, layers, hidden, heads, kv_heads, head_dim, ffn, vocab, vocab_used, window;
+    enum slm_think think;
+    int32_t bos;          /* -1: none */
+    int32_t stop[16];
+    size_t n_stop;
+    slm_sampling sampling, sampling_no_think; /* defaults: of the file's generation config, else of the table */
+    uint32_t suggested_output;
+    size_t n_tensors, n_meta;
+} slm_info;
+/* Pointers live as long as the engine. */
+SLM_API slm_err slm_engine_info(const slm_engine *engine, slm_info *out);
+
+typedef struct slm_tensor {
+    size_t size;
+    const char *name, *type;
+    uint32_t n_dims;
+    uint64_t dims[4]; /* outermost first */
+    uint64_t bytes, offset;
+    const char *file;
+} slm_tensor;
+SLM_API slm_err slm_engine_tensor(const slm_engine *engine, size_t i, slm_tensor *out);
+/* i-th metadata entry as text (long values cut and marked with their length); E_ARG past the end. */
+SLM_API slm_err slm_engine_meta(const slm_engine *engine, size_t i, const char **key, char *value, size_t value_size);
+
+/* ------------------------------------------------------------------ plan: memory before loading */
+
+enum slm_kv { SLM_KV_F16, SLM_KV_F32, SLM_KV_BF16, SLM_KV_Q8 };
+
+typedef struct slm_session_options {
+    size_t size;
+    uint32_t context;   /* positions; 0: the model's, or less if max_bytes asks for it */
+    uint32_t chunk;     /* prompt tokens evaluated together; 0: 256 */
+    uint32_t sequences; /* for plans: how many such sessions; 0: 1 */
+    uint32_t logit_rows;/* rows of logits one call may ask for; 0: 1 */
+    enum slm_kv kv;
+    unsigned threads;   /* 0: as many as the machine has */
+    uint64_t max_bytes; /* plan's total must not exceed this; 0: no limit. E_MEMORY names both */
+} slm_session_options;
+SLM_API slm_session_options slm_session_default(void);
+
+typedef struct slm_plan {
+    size_t size;
+    uint32_t context;        /* that was planned for */
+    uint64_t weights_file;   /* mapped and read while running */
+    uint64_t weights_packed; /* in memory, arranged for this machine */
+    uint64_t kv, scratch, vocabulary;
+    uint64_t total;          /* expected peak of resident memory beyond the program itself */
+} slm_plan;
+/* Needs no SLM_WEIGHTS part: an engine opened with want = 0 will do, so nothing has to be loaded. */
+SLM_API slm_err slm_engine_plan(const slm_engine *engine, const slm_session_options *options, slm_plan *out, slm_why *why);
+
+/* ------------------------------------------------------------------ text and ids */
+
+enum slm_encode_flags {
+    SLM_ENCODE_BOS = 1, /* what the model wants in front of raw text */
+    SLM_ENCODE_DATA = 2 /* control tokens in the text stay text */
+};
+/* *ids is returned owned. E_ENCODING for invalid UTF-8 (offset in why). */
+SLM_API slm_err slm_encode(const slm_engine *engine, const char *text, size_t n, unsigned flags, int32_t **ids,
+                           size_t *n_ids, slm_why *why);
+/* *text is returned owned. skip_special drops special tokens. E_ARG for an id out of range. */
+SLM_API slm_err slm_decode(const slm_engine *engine, const int32_t *ids, size_t n, bool skip_special, char **text,
+                           size_t *n_text, slm_why *why);
+
+/* ------------------------------------------------------------------ conversations */
+
+/* A conversation is JSON text: {"messages":[{"role","content",...}], "kwargs":{...}}; kwargs go to
+ * the template (tools, enable_thinking, ...); add_generation_prompt is true unless given. */
+typedef struct slm_render_options {
+    size_t size;
+    int64_t date; /* seconds since the epoch (UTC) for templates that print the date; INT64_MIN: now */
+} slm_render_options;
+SLM_API slm_render_options slm_render_default(void);
+
+/* *text is returned owned. E_RAISED carries the template's own words; E_BUDGET; E_FORMAT for bad JSON. */
+SLM_API slm_err slm_render(const slm_engine *engine, const char *request, size_t n, const slm_render_options *options,
+                           char **text, size_t *n_text, slm_why *why);
+/* Renders and encodes: control tokens count where the template wrote them (or an assistant or
+ * system message has them); in user and tool messages they stay text.
+ * in_thinking, if not NULL: whether the prompt ends inside a thinking block. */
+SLM_API slm_err slm_render_ids(const slm_engine *engine, const char *request, size_t n, const slm_render_options *options,
+                               int32_t **ids, size_t *n_ids, bool *in_thinking, slm_why *why);
+
+/* ------------------------------------------------------------------ session: one sequence */
+
+typedef struct slm_session slm_session;
+
+/* All memory of the session is reserved here. E_MEMORY: the plan exceeds max_bytes; E_CONTEXT: context is larger than the model's. */
+SLM_API slm_err slm_session_open(const slm_engine *engine, const slm_session_options *options, slm_session **out,
+                                 slm_why *why);
+SLM_API void slm_session_close(slm_session *session);
+/* Asks whatever the session is doing to stop soon with E_CANCELLED (or finish SLM_FINISH_CANCELLED).
+ * Async-signal-safe. Stays set until slm_session_resume. */
+SLM_API void slm_session_cancel(slm_session *session);
+SLM_API void slm_session_resume(slm_session *session);
+
+/* Make the session hold exactly `ids`: keeps the common prefix, evaluates the rest in chunks.
+ * ids     [n] borrowed; n from 1 to the session's context.
+ * reused  may be NULL; receives the number of tokens (0..n) that were kept.
+ * Returns SLM_OK; E_CONTEXT with both numbers if n is too large (session unchanged); E_ARG for an
+ *         id outside the vocabulary; E_CANCELLED (session holds a shorter, valid prefix); E_NUMERIC.
+ * Cost: one prefill of the new tokens. */
+SLM_API slm_err slm_session_sync(slm_session *session, const int32_t *ids, size_t n, size_t *reused, slm_why *why);
+/* Appends ids in one chunk (n <= chunk) and gives what was asked for.
+ * logits  NULL, or float [rows][vocab]: all_rows ? n rows : the last one; rows <= logit_rows.
+ * hidden  NULL, or float [n][hidden]: states after the final norm. */
+SLM_API slm_err slm_session_append(slm_session *session, const int32_t *ids, size_t n, bool all_rows, float *logits,
+                                   float *hidden, slm_why *why);
+/* Announces that the sequence will reach n positions. A model with two sets of rope factors takes
+ * those of the announced length from the start, so that appending in pieces gives the bits of one
+ * call; without it, crossing the switch re-evaluates the sequence. 0 takes the announcement back. */
+SLM_API void slm_session_expect(slm_session *session, size_t n);
+SLM_API size_t slm_session_length(const slm_session *session);
+SLM_API uint32_t slm_session_context(const slm_session *session);
+/* The ids held, [length], valid until the next call that changes the session. */
+SLM_API const int32_t *slm_session_ids(const slm_session *session);
+/* Forgets positions >= n (0 always works). E_STATE when a sliding window has already dropped what
+ * would be needed. */
+SLM_API slm_err slm_session_truncate(slm_session *session, size_t n, slm_why *why);
+/* Logits after the last token, float [vocab]; NULL when the session is empty. */
+SLM_API const float *slm_session_logits(const slm_session *session);
+
+enum slm_part { SLM_PART_ANSWER, SLM_PART_REASONING };
+enum slm_finish {
+    SLM_FINISH_STOP,      /* a stop id: the model ended its turn */
+    SLM_FINISH_STRING,    /* a stop string */
+    SLM_FINISH_LENGTH,    /* max_tokens */
+    SLM_FINISH_CONTEXT,   /* the context is full */
+    SLM_FINISH_CANCELLED  /* a callback or slm_session_cancel */
+};
+
+typedef struct slm_generate_options {
+    size_t size;
+    slm_sampling sampling;
+    bool default_sampling;       /* use the model's defaults instead of sampling (its seed and bias still count) */
+    uint32_t max_tokens;         /* 0: until the context is full */
+    const char *const *stop;     /* [n_stop] strings that end the answer and are not part of it */
+    size_t n_stop;
+    bool ignore_stop_ids;
+    bool split_thinking;         /* give reasoning and answer apart (default true) */
+    bool no_think;               /* thinking was switched off: default_sampling takes that mode's values */
+    bool in_thinking;            /* the prompt ended inside a thinking block (slm_chat sets it) */
+    uint32_t think_budget;       /* reasoning tokens after which the block is closed for the model; 0: none */
+    slm_render_options render;   /* for slm_chat */
+    /* Pieces of text as they come, never half a character; false stops. May be NULL. */
+    bool (*on_text)(void *user, enum slm_part part, const char *text, size_t n);
+    /* Each chosen id with its log-probability under the model (temperature 1, no filters). May be NULL. */
+    bool (*on_token)(void *user, int32_t id, float logprob);
+    /* While the prompt is evaluated: tokens done and in all. May be NULL. */
+    bool (*on_prefill)(void *user, size_t done, size_t total);
+    void *user;
+} slm_generate_options;
+SLM_API slm_generate_options slm_generate_default(void); /* default_sampling, split_thinking */
+
+typedef struct slm_result {
+    size_t size;
+    enum slm_finish finish;
+    size_t prompt_tokens, reused_tokens, output_tokens, reasoning_tokens;
+    size_t reevaluated_tokens; /* because a rope switch was crossed */
+    uint64_t prefill_ns, decode_ns;
+    size_t stop_index;         /* of the stop string */
+    bool think_closed;         /* the thinking budget closed the block */
+    slm_sampling sampling;     /* as used */
+} slm_result;
+
+/* Continues the sequence that the session holds (at least one token). */
+SLM_API slm_err slm_generate(slm_session *session, const slm_generate_options *options, slm_result *result, slm_why *why);
+/* Renders the conversation, syncs the session to it and generates the answer.
+ * E_CONTEXT when the prompt does not fit: message has both numbers; nothing is dropped. */
+SLM_API slm_err slm_chat(slm_session *session, const char *request, size_t n, const slm_generate_options *options,
+                         slm_result *result, slm_why *why);
+
+/* ------------------------------------------------------------------ files */
+
+typedef struct slm_quantize_options {
+    size_t size;
+    const struct slm_hooks *hooks;
+    unsigned threads;
+    slm_progress progress;
+    void *user;
+} slm_quantize_options;
+SLM_API slm_quantize_options slm_quantize_default(void);
+/* in: anything slm_engine_open reads; out: a new GGUF file; type: "f32", "f16", "bf16", "q8_0", "q4_0",
+ * "q4_1", "q5_0", "q5_1", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k", "iq4_nl", "iq4_xs" ... (slm_quantize_type).
+ * The file appears under its name only when complete. */
+SLM_API slm_err slm_quantize(const char *in, const char *out, const char *type, const slm_quantize_options *options,
+                             slm_why *why);
+/* i-th type name that slm_quantize knows, NULL past the end; *note (may be NULL) gets a sentence on it. */
+SLM_API const char *slm_quantize_type(size_t i, const char **note);
+
+/* ------------------------------------------------------------------ the machine */
+
+typedef struct slm_machine {
+    size_t size;
+    const char *isa;        /* best instruction set step of this CPU that slm has kernels for */
+    unsigned threads;       /* CPUs this process may use */
+    double read_gb_s;       /* read bandwidth as decoding reads, all threads; 0 unless measured */
+    double int8_tops, bf16_tflops, f32_tflops; /* multiply peaks of the kernels' instructions, all threads */
+} slm_machine;
+/* measure: takes about a second and 256 MiB. */
+SLM_API slm_err slm_machine_get(bool measure, unsigned threads, slm_machine *out, slm_why *why);
+
+/* Bytes read and multiply-adds done for one token at a depth, for `slm bench`. E_STATE without weights. */
+typedef struct slm_cost {
+    size_t size;
+    uint64_t weight_bytes;  /* read once per pass, as stored in memory */
+    uint64_t file_bytes;    /* the same matrices as in the file: what the limit is computed from */
+    uint64_t kv_bytes;      /* read per token at that depth */
+    uint64_t weight_macs;   /* multiply-adds in matrices per token, output row included */
+    uint64_t attention_macs;
+    const char *multiply;   /* which peak bounds it: "int8", "bf16", "f32" */
+} slm_cost;
+SLM_API slm_err slm_engine_cost(const slm_engine *engine, enum slm_kv kv, uint32_t depth, slm_cost *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,134 @@
+/* desc.h - what a model is: the two structs that every model is described by.
+ *
+ * A family says how layers are wired; a model holds its numbers. Code outside models/ asks for
+ * these properties and never for names. Numbers come from the vendors' config.json (see
+ * docs/MODELS.md for sources); tests derive shapes and the parameter count from each table and
+ * compare them with the published ones. */
+#ifndef SLM_MODELS_DESC_H
+#define SLM_MODELS_DESC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "slm.h"
+
+enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH };
+enum think_mode { THINK_NONE, THINK_DEFAULT_ON, THINK_ALWAYS };
+enum tool_dialect { TOOLS_NONE, TOOLS_HERMES, TOOLS_SMOLLM3, TOOLS_PHI4, TOOLS_GEMMA_PROMPT };
+
+/* The roles that tensors play. Names per role and layout are in the family. */
+enum slot {
+    SLOT_EMBED,          /* [V, H] */
+    SLOT_FINAL_NORM,     /* [H] */
+    SLOT_OUTPUT,         /* [V, H]; absent or equal to SLOT_EMBED when tied */
+    SLOT_ROPE_LONG,      /* [rotary/2], GGUF longrope only */
+    SLOT_ROPE_SHORT,     /* [rotary/2] */
+    SLOT_LAYER_FIRST,    /* from here on: one per layer */
+    SLOT_ATTN_NORM = SLOT_LAYER_FIRST, /* [H] */
+    SLOT_Q,              /* [Q, H] */
+    SLOT_K,              /* [K, H] */
+    SLOT_V,              /* [K, H] */
+    SLOT_QKV,            /* [Q + 2K, H] fused */
+    SLOT_Q_NORM,         /* [head_dim] */
+    SLOT_K_NORM,         /* [head_dim] */
+    SLOT_O,              /* [H, Q] */
+    SLOT_POST_ATTN_NORM, /* [H] sandwich */
+    SLOT_FFN_NORM,       /* [H] */
+    SLOT_GATE,           /* [F, H] */
+    SLOT_UP,             /* [F, H] */
+    SLOT_GATE_UP,        /* [2F, H] fused, gate first */
+    SLOT_DOWN,           /* [H, F] */
+    SLOT_POST_FFN_NORM,  /* [H] sandwich */
+    SLOT_COUNT
+};
+
+/* Up to three spellings of one tensor name in Hugging Face files; "%u" is the layer. */
+#define NAME_ALIASES 3
+
+struct family {
+    const char *name;            /* "qwen3" */
+    const char *model_type;      /* config.json model_type */
+    const char *model_type_text; /* of a nested or text-only config ("gemma3_text"), or NULL */
+    const char *hf_classes[2];   /* architectures[0] */
+    const char *gguf_arch;       /* general.architecture */
+    enum activation activation;
+    bool norm_plus_one;          /* safetensors hold w of 1 + w; GGUF files hold 1 + w already */
+    bool sandwich;               /* norms after attention and ffn too */
+    bool qk_norm;                /* RMS norm of each head of q and k before rope */
+    bool embed_scale_sqrt;       /* embedding rows times sqrt(H) */
+    bool fused_qkv, fused_gate_up;
+    bool gguf_interleaved;       /* GGUF converters permuted q and k rows: pairs (2i, 2i+1) */
+    bool sliding_pattern;        /* layer kinds alternate by model.pattern */
+    const char *default_pattern; /* for a derived model whose file does not say */
+    enum think_mode think;       /* of the family's usual models; a model may differ */
+    enum tool_dialect tools;
+    const char *bos_text;        /* what templates call bos_token when no file says it, or NULL */
+    const char *hf_names[SLOT_COUNT][NAME_ALIASES]; /* unused slots NULL */
+    const char *gguf_names[SLOT_COUNT];
+};
+
+struct rope_scaling {
+    enum { ROPE_PLAIN, ROPE_LINEAR, ROPE_LONG } kind; /* LINEAR: full layers only */
+    float factor;                   /* LINEAR: positions are divided by it */
+    const float *short_factors, *long_factors; /* LONG: [rotary / 2] */
+    uint32_t original_context;      /* LONG: the switch */
+    float attention_factor;         /* LONG: on cos and sin */
+};
+
+/* The public structs are used as they are: struct slm_score {benchmark "MMLU-Redux (no thinking)",
+ * source "Qwen3 Technical Report, Table 19", value in per cent} and struct slm_hub_file {quant "q8_0",
+ * repo "Qwen/Qwen3-0.6B-GGUF", file name there (NULL: whole safetensors repository), bytes about}. */
+#define MAX_SCORES 24
+#define MAX_HUB_FILES 6
+
+/* What a person who chooses wants to know; NULL or 0 where nothing is published. */
+struct card {
+    const char *title;      /* "Qwen3 0.6B" */
+    const char *maker;
+    const char *hub_id;     /* "Qwen/Qwen3-0.6B" */
+    const char *modalities; /* "text" or "text, images" */
+    const char *languages;
+    const char *licence;    /* SPDX or short name */
+    const char *licence_url;
+    const char *thinking;   /* one sentence */
+    const char *tool_use;
+    const char *good_at;    /* one sentence */
+    const char *sampling_note;
+    struct slm_score scores[MAX_SCORES];
+    struct slm_hub_file files[MAX_HUB_FILES];
+};
+
+struct model {
+    const char *name; /* id of the command line */
+    const struct family *family;
+    uint64_t params;  /* of the text part, tied embedding counted once */
+    uint32_t layers, hidden, heads, kv_heads, head_dim, ffn, vocab;
+    uint32_t vocab_used;     /* ids from here on have no token and are never sampled */
+    const char *pattern;     /* repeated over layers: F full, s sliding, N full without rope */
+    uint32_t window;         /* of sliding layers, 0 none */
+    float theta, theta_sliding;
+    uint32_t rotary;         /* dimensions turned, <= head_dim */
+    float attn_scale;        /* on q.k; 0: 1 / sqrt(head_dim) */
+    float eps;
+    struct rope_scaling rope;
+    uint32_t context;        /* positions the vendor promises */
+    int32_t bos;             /* -1: none is put in front */
+    int32_t stop[4];         /* ends with -1 */
+    bool tied;
+    enum think_mode think;
+    struct { bool sample; float temperature, top_p, min_p; uint32_t top_k; float presence; } sampling; /* recommended */
+    struct { float temperature, top_p, min_p; uint32_t top_k; float presence; bool set; } sampling_no_think;
+    uint32_t suggested_output; /* tokens; 0 none published */
+    struct card card;
+};
+
+extern const struct model *const models_all[]; /* the seven and demo, ends with NULL (generated list) */
+const struct model *model_by_name(const char *name); /* NULL if none */
+extern const struct family *const families_all[];    /* ends with NULL */
+const struct family *family_by_hf(const char *model_type, const char *hf_class); /* NULL if none */
+const struct family *family_by_gguf(const char *arch);
+/* 'F', 's' or 'N' of a layer under a pattern */
+char pattern_at(const char *pattern, uint32_t layer);
+
+#endif

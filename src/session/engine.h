@@ -1,0 +1,97 @@
+/* engine.h - the inside of slm_engine and slm_session (see include/slm.h for what they promise).
+ *
+ * An engine is filled in once by engine.c and constant afterwards. A session owns everything that
+ * changes: keys and values, scratch, worker threads, the sampler, and the ids it holds. */
+#ifndef SLM_SESSION_ENGINE_H
+#define SLM_SESSION_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "chat/template.h"
+#include "chat/thinking.h"
+#include "model/net.h"
+#include "sample/sampler.h"
+#include "slm.h"
+#include "token/token.h"
+
+#define MAX_STOP 16
+
+struct slm_engine {
+    struct slm_hooks hooks;
+    struct arena arena;           /* strings that info points to */
+    const struct kernels *kernels;
+    struct tensors *tensors;      /* NULL when there are no weights */
+    struct facts facts;
+    bool has_facts;
+    struct net net;
+    bool bound;                   /* net is usable */
+    struct rope *rope;
+    struct tokenizer *tokenizer;  /* NULL if absent */
+    struct template *chat;        /* NULL if absent */
+    const char *chat_source;      /* text of the template [chat_size], in arena */
+    size_t chat_size;
+    char *bos_text, *eos_text;    /* for the template; NULL unknown */
+    uint32_t *allowed;            /* bit set [ceil(vocab/32)]: ids that may be sampled */
+    int32_t stop[MAX_STOP];
+    size_t n_stop;
+    int32_t think_open, think_close; /* ids of the markers, -1 if the model has none */
+    uint64_t vocabulary_bytes;    /* size of tokenizer and template as read */
+    slm_sampling sampling, sampling_no_think;
+    const char *name, *types;
+    const char *container;        /* "gguf", "safetensors" or "none" */
+    uint64_t file_bytes, tensor_bytes;
+};
+
+/* Where the parts of an engine come from: a folder or the caller's memory. */
+struct parts {
+    const struct slm_hooks *hooks;
+    const char *path;                   /* NULL when from memory */
+    bool is_folder;
+    const struct slm_memory_file *files; /* [n_files] borrowed, or NULL */
+    size_t n_files;
+};
+/* Maps a file of the model by name; *out has data NULL when there is none. Limit in bytes. */
+slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct mapping *out, slm_why *why);
+
+/* vocab.c: tokenizer, template and special tokens out of files or GGUF metadata */
+slm_err vocab_from_gguf(slm_engine *e, unsigned want, slm_why *why);
+slm_err vocab_from_parts(slm_engine *e, const struct parts *p, unsigned want, slm_why *why);
+
+struct slm_session {
+    const slm_engine *engine;
+    struct slm_hooks hooks;
+    struct pool *pool;
+    struct kv *kv;
+    struct forward *forward;
+    struct sampler *sampler;
+    uint32_t context, chunk, logit_rows;
+    enum kv_type kv_type;
+    int32_t *ids;         /* [context]; the first kv_length(kv) are evaluated */
+    size_t n;
+    float *logits;        /* [vocab] after the last evaluated token */
+    bool has_logits;
+    bool long_rope;       /* factors that kv was filled with */
+    size_t expect;        /* announced length */
+    size_t reevaluated;   /* tokens evaluated again because of the rope switch, since last asked */
+    atomic_bool cancelled;
+};
+
+/* Evaluates everything up to s->n that is not in kv yet; on_prefill may be NULL. */
+typedef bool (*prefill_fn)(void *user, size_t done, size_t total);
+slm_err session_evaluate(slm_session *s, prefill_fn on_prefill, void *user, slm_why *why);
+/* slm_session_sync with a progress callback */
+slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused, prefill_fn on_prefill, void *user,
+                     slm_why *why);
+
+/* catalog.c: table values in the public form */
+void model_sampling(const struct model *m, slm_sampling *usual, slm_sampling *no_think);
+enum slm_think think_public(enum think_mode mode);
+
+/* info.c: options with every default filled in and checked against the model */
+slm_err session_settings(const slm_engine *e, const slm_session_options *options, slm_session_options *o, slm_why *why);
+enum kv_type kv_internal(enum slm_kv kv);
+
+/* Copies a struct with a leading size field from the caller (short or long) over defaults. */
+void options_copy(void *to, size_t to_size, const void *from);
+
+#endif

@@ -1,0 +1,220 @@
+/* info.c - what an opened model is, what it costs, and what is in its file. */
+#include <stdio.h>
+#include <string.h>
+
+#include "session/engine.h"
+
+static size_t out_size(size_t given, size_t full) {
+    return given < full ? given : full;
+}
+
+static void info_numbers(const struct model *m, slm_info *i) {
+    i->params = m->params;
+    i->context = m->context;
+    i->layers = m->layers;
+    i->hidden = m->hidden;
+    i->heads = m->heads;
+    i->kv_heads = m->kv_heads;
+    i->head_dim = m->head_dim;
+    i->ffn = m->ffn;
+    i->vocab = m->vocab;
+    i->vocab_used = m->vocab_used > 0 ? m->vocab_used : m->vocab;
+    i->window = m->window;
+    i->bos = m->bos;
+    i->suggested_output = m->suggested_output;
+}
+
+slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
+    slm_info i = {.size = out->size, .bos = -1, .name = e->name, .container = e->container, .types = e->types};
+    i.isa = isa_name(kernels_isa(e->kernels));
+    i.parts = (e->tokenizer != NULL ? SLM_TOKENIZER : 0u) | (e->chat != NULL ? SLM_TEMPLATE : 0u) | (e->bound ? SLM_WEIGHTS : 0u);
+    i.trust = "unknown";
+    if (e->has_facts) {
+        const struct facts *f = &e->facts;
+        info_numbers(&f->m, &i);
+        i.id = f->known != NULL ? f->known->name : NULL;
+        i.family = f->m.family->name;
+        i.trust = f->trust == TRUST_VERIFIED ? "verified" : "derived, not verified";
+        i.think = e->think_open >= 0 || e->tokenizer == NULL ? think_public(f->m.think) : SLM_THINK_NONE;
+        i.has_vision = f->has_vision;
+    }
+    i.file_bytes = e->file_bytes;
+    i.tensor_bytes = e->tensor_bytes;
+    i.packed_bytes = e->bound ? e->net.packed_bytes : 0;
+    memcpy(i.stop, e->stop, e->n_stop * sizeof *e->stop);
+    i.n_stop = e->n_stop;
+    i.sampling = e->sampling;
+    i.sampling_no_think = e->sampling_no_think;
+    i.n_tensors = e->tensors != NULL ? e->tensors->n : 0;
+    i.n_meta = e->tensors != NULL && e->tensors->gguf != NULL ? gguf_count(e->tensors->gguf) : 0;
+    memcpy(out, &i, out_size(out->size, sizeof i));
+    return SLM_OK;
+}
+
+slm_err slm_engine_tensor(const slm_engine *e, size_t i, slm_tensor *out) {
+    if (e->tensors == NULL || i >= e->tensors->n)
+        return SLM_E_ARG;
+    const struct tensor_info *t = &e->tensors->list[i];
+    slm_tensor r = {.size = out->size, .name = t->name, .type = dtype_info(t->dtype)->name, .n_dims = t->n_dims,
+                    .bytes = t->size, .offset = t->offset, .file = e->tensors->files[t->file].path};
+    for (uint32_t d = 0; d < t->n_dims; d++)
+        r.dims[d] = t->dims[d];
+    memcpy(out, &r, out_size(out->size, sizeof r));
+    return SLM_OK;
+}
+
+/* ------------------------------------------------------------------ metadata as text */
+
+static void put_scalar(struct buf *b, const struct gguf_value *v) {
+    struct reader r;
+    reader_init(&r, v->data, (size_t)v->size, NULL);
+    switch (v->type) {
+    case GGUF_U8: buf_printf(b, "%u", read_u8(&r)); break;
+    case GGUF_I8: buf_printf(b, "%d", (int8_t)read_u8(&r)); break;
+    case GGUF_U16: buf_printf(b, "%u", read_u16(&r)); break;
+    case GGUF_I16: buf_printf(b, "%d", (int16_t)read_u16(&r)); break;
+    case GGUF_U32: buf_printf(b, "%u", read_u32(&r)); break;
+    case GGUF_I32: buf_printf(b, "%d", (int32_t)read_u32(&r)); break;
+    case GGUF_F32: buf_printf(b, "%.9g", (double)read_f32(&r)); break;
+    case GGUF_BOOL: buf_puts(b, read_u8(&r) ? "true" : "false"); break;
+    case GGUF_U64: buf_printf(b, "%llu", (unsigned long long)read_u64(&r)); break;
+    case GGUF_I64: buf_printf(b, "%lld", (long long)read_u64(&r)); break;
+    case GGUF_F64: buf_printf(b, "%.17g", read_f64(&r)); break;
+    case GGUF_STRING: buf_put(b, v->data, (size_t)v->size); break;
+    case GGUF_ARRAY: break;
+    }
+}
+
+static void put_array(struct buf *b, const struct gguf_value *v) {
+    uint64_t cursor = 0, shown = 0;
+    const char *s;
+    size_t n;
+    buf_putc(b, '[');
+    while (shown < v->count && shown < 8) {
+        buf_puts(b, shown > 0 ? ", " : "");
+        if (v->item == GGUF_STRING) {
+            if (!gguf_next_str(v, &cursor, &s, &n))
+                break;
+            buf_put(b, s, n < 40 ? n : 40);
+        } else if (v->item == GGUF_F32) {
+            buf_printf(b, "%.9g", (double)gguf_item_f32(v, shown));
+        } else {
+            buf_printf(b, "%lld", (long long)gguf_item_int(v, shown));
+        }
+        shown++;
+    }
+    buf_printf(b, "%s] (%llu)", shown < v->count ? ", ..." : "", (unsigned long long)v->count);
+}
+
+slm_err slm_engine_meta(const slm_engine *e, size_t i, const char **key, char *value, size_t value_size) {
+    if (e->tensors == NULL || e->tensors->gguf == NULL || i >= gguf_count(e->tensors->gguf) || value_size == 0)
+        return SLM_E_ARG;
+    const struct gguf_value *v = gguf_at(e->tensors->gguf, (uint32_t)i);
+    struct buf b;
+    buf_init(&b, &e->hooks, (size_t)v->size + 4096);
+    if (v->type == GGUF_ARRAY)
+        put_array(&b, v);
+    else
+        put_scalar(&b, v);
+    *key = v->key;
+    size_t n = b.len < value_size - 1 ? b.len : value_size - 1;
+    if (n > 0)
+        memcpy(value, b.data, n);
+    value[n] = '\0';
+    char mark[48];
+    int len = snprintf(mark, sizeof mark, "... (%zu bytes)", b.len);
+    if (b.len > n && (size_t)len < n)
+        memcpy(value + n - (size_t)len, mark, (size_t)len);
+    slm_err err = b.err;
+    buf_free(&b);
+    return err;
+}
+
+/* ------------------------------------------------------------------ plan and cost */
+
+slm_session_options slm_session_default(void) {
+    return (slm_session_options){.size = sizeof(slm_session_options)};
+}
+
+enum kv_type kv_internal(enum slm_kv kv) {
+    return kv == SLM_KV_F32 ? KV_F32 : kv == SLM_KV_BF16 ? KV_BF16 : kv == SLM_KV_Q8 ? KV_Q8 : KV_F16;
+}
+
+slm_err session_settings(const slm_engine *e, const slm_session_options *options, slm_session_options *o, slm_why *why) {
+    *o = slm_session_default();
+    options_copy(o, sizeof *o, options);
+    if (!e->has_facts)
+        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "this model has no config.json or weights");
+    if (o->context > e->facts.m.context)
+        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET, "context %u is larger than the %u positions that %s was made for",
+                    o->context, e->facts.m.context, e->name);
+    if (o->kv > SLM_KV_Q8)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "unknown type of keys and values: %d", (int)o->kv);
+    if (o->context == 0)
+        o->context = e->facts.m.context;
+    if (o->chunk == 0)
+        o->chunk = 256;
+    if (o->chunk > o->context)
+        o->chunk = o->context;
+    if (o->logit_rows == 0)
+        o->logit_rows = 1;
+    if (o->logit_rows > o->chunk)
+        o->logit_rows = o->chunk;
+    if (o->sequences == 0)
+        o->sequences = 1;
+    if (o->threads == 0)
+        o->threads = cpu_count();
+    return SLM_OK;
+}
+
+slm_err slm_engine_plan(const slm_engine *e, const slm_session_options *options, slm_plan *out, slm_why *why) {
+    slm_session_options o;
+    struct plan p;
+    TRY(session_settings(e, options, &o, why));
+    if (e->tensors == NULL)
+        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "a plan needs the weights' file");
+    struct plan_request r = {.context = o.context, .sequences = o.sequences, .chunk = o.chunk, .logit_rows = o.logit_rows,
+                             .kv = kv_internal(o.kv), .threads = o.threads, .exact = e->bound && e->net.exact};
+    TRY(plan_make(&e->facts, e->tensors, e->kernels, &r, &p, why));
+    slm_plan s = {.size = out->size, .context = o.context, .weights_file = p.weights_file, .weights_packed = p.weights_packed,
+                  .kv = p.kv, .scratch = p.scratch, .vocabulary = p.vocabulary, .total = p.total};
+    memcpy(out, &s, out_size(out->size, sizeof s));
+    return SLM_OK;
+}
+
+static void add_matrix(slm_cost *c, const struct matrix *m) {
+    size_t row;
+    if (!dtype_row_bytes(m->dtype, m->cols, &row))
+        return;
+    c->file_bytes += (uint64_t)row * m->rows;
+    c->weight_bytes += matrix_bytes(m);
+    c->weight_macs += (uint64_t)m->rows * m->cols;
+}
+
+/* The matrices that one token passes through; the input embedding is looked up, not multiplied. */
+static void matrix_cost(const struct net *n, slm_cost *c) {
+    for (uint32_t i = 0; i < n->m->layers; i++) {
+        const struct layer *l = &n->layers[i];
+        const struct matrix *const all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < ARRAY_LEN(all); k++)
+            add_matrix(c, all[k]);
+    }
+    add_matrix(c, &n->output);
+}
+
+slm_err slm_engine_cost(const slm_engine *e, enum slm_kv kv, uint32_t depth, slm_cost *out) {
+    slm_cost c = {.size = out->size, .multiply = "f32"};
+    if (!e->bound)
+        return SLM_E_STATE;
+    const struct model *m = &e->facts.m;
+    matrix_cost(&e->net, &c);
+    for (uint32_t i = 0; i < m->layers; i++) {
+        uint64_t keys = pattern_at(m->pattern, i) == 's' && depth > m->window ? m->window : depth;
+        c.kv_bytes += keys * m->kv_heads * 2 * kv_row_bytes(kv_internal(kv), m->head_dim);
+        c.attention_macs += keys * m->heads * 2 * m->head_dim;
+    }
+    if (m->layers > 0)
+        c.multiply = e->net.layers[0].gate.act == ACT_BF16 ? "bf16" : e->net.layers[0].gate.act == ACT_F32 ? "f32" : "int8";
+    memcpy(out, &c, out_size(out->size, sizeof c));
+    return SLM_OK;
+}
