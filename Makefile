@@ -119,10 +119,12 @@ $(LIB_OBJ): EXTRA_FLAGS = -fPIC -DSLM_BUILD $(LIB_CFLAGS)
 $(PROGRAM_OBJ): EXTRA_FLAGS = $(LIB_CFLAGS) $(PROGRAM_CFLAGS) -DSLM_PROGRAM_VERSION='"$(VERSION)"'
 $(BUILD)/obj/tests/%.o: EXTRA_FLAGS = -Itests $(LIB_CFLAGS) $(PROGRAM_CFLAGS)
 
+# what the compiler said stays beside the object: the checks look there for warnings
 $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
-	$(Q)$(COMPILE)
+	$(Q)$(COMPILE) 2>$@.log || { cat $@.log >&2; exit 1; }
+	@cat $@.log >&2
 
 # assembly embeds the files of the demo model with .incbin, which -MMD does not see
 $(BUILD)/obj/%.o: %.S $(FLAGS_FILE) $(wildcard demo-model/*)
@@ -205,7 +207,9 @@ SANITIZED := $(UNIT_TESTS) $(GOLDEN_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS)
 sanitized: $(SANITIZED)
 	$(Q)$(RUN_TESTS) $(SANITIZED)
 	$(Q)SLM_ISA=ref $(RUN_TESTS) $(GOLDEN_TESTS)
-.PHONY: sanitized
+list-tests: # names for ./check, a line each: programs of this BUILD
+	@printf '%s\n' $(if $(KIND),$($(KIND)_TESTS),$(SANITIZED))
+.PHONY: sanitized list-tests
 SAN_MAKE = $(MAKE) BUILD=build-$@ CFLAGS='-O1 -g'
 
 asan: ## all test programs under AddressSanitizer
