@@ -13,7 +13,8 @@
 
 /* Messages are made clean: cut at 511 bytes between characters, invalid UTF-8 and control
  * characters (a tensor name from a hostile file may hold terminal escapes) become '?'. */
-slm_err fail(slm_why *why, slm_err code, uint64_t offset, const char *format, ...) ATTR_PRINTF(4, 5);
+slm_err(fail)(slm_why *why, slm_err code, uint64_t offset, const char *format, ...)
+    ATTR_PRINTF(4, 5); /* the parentheses: cmocka has a macro of this name, which tests include */
 
 /* Puts "prefix: " before the message already in *why (file name, tensor name ...). Returns code. */
 slm_err fail_prefix(slm_why *why, slm_err code, const char *format, ...) ATTR_PRINTF(3, 4);

@@ -34,7 +34,7 @@ uint8_t read_u8(struct reader *r) {
 
 uint16_t read_u16(struct reader *r) {
     const uint8_t *p = read_bytes(r, 2);
-    return p != NULL ? (uint16_t)(p[0] | p[1] << 8) : 0;
+    return p != NULL ? (uint16_t)((unsigned)p[0] | (unsigned)p[1] << 8) : 0;
 }
 
 static uint32_t load_u32(const uint8_t *p) {
