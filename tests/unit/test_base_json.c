@@ -323,6 +323,8 @@ static void test_text(void **state) {
         assert_null(root);
         assert_true(why.offset <= strlen(bad[i]));
     }
+    assert_int_equal(json_text("[2\0]", 4, &root, &why), SLM_E_FORMAT); /* jansson would pass it */
+    assert_int_equal(why.offset, 2);
     char deep[5000]; /* jansson's own limit ends this */
     memset(deep, '[', sizeof deep);
     assert_int_equal(json_text(deep, sizeof deep, &root, &why), SLM_E_FORMAT);
