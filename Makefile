@@ -4,8 +4,9 @@
 # PREFIX LIBDIR DESTDIR, V=1 (show commands), WERROR=1, SAN=address,undefined (sanitizers), and
 # LIB_FOLDERS='base token' for a library of those folders only (with BUILD=/tmp/x).
 
-VERSION := 0.1.0
-SOVERSION := 0
+# the version stands in the public header; the first number is the binary interface's
+VERSION := $(shell sed -n 's/^.define SLM_VERSION "\(.*\)"/\1/p' include/slm.h)
+SOVERSION := $(firstword $(subst ., ,$(VERSION)))
 
 BUILD ?= build
 PREFIX ?= /usr/local
@@ -116,7 +117,7 @@ COMPILE = $(CC) $(BASE_FLAGS) $(EXTRA_FLAGS) $(CPPFLAGS) $(CFLAGS) $(OPT_FLAGS) 
 
 $(BUILD)/obj/src/kernels/%.o: OPT_FLAGS = $(KERNEL_CFLAGS)
 $(LIB_OBJ): EXTRA_FLAGS = -fPIC -DSLM_BUILD $(LIB_CFLAGS)
-$(PROGRAM_OBJ): EXTRA_FLAGS = $(LIB_CFLAGS) $(PROGRAM_CFLAGS) -DSLM_PROGRAM_VERSION='"$(VERSION)"'
+$(PROGRAM_OBJ): EXTRA_FLAGS = $(LIB_CFLAGS) $(PROGRAM_CFLAGS)
 $(BUILD)/obj/tests/%.o: EXTRA_FLAGS = -Itests $(LIB_CFLAGS) $(PROGRAM_CFLAGS)
 
 # what the compiler said stays beside the object: the checks look there for warnings
@@ -186,7 +187,18 @@ $(foreach t,$(FUZZ_SRC),$(eval $(call replay_rule,$(t))))
     $(call object,$(TEST_SRC) $(CLI_TEST_SRC) $(FUZZ_SRC)))
 
 # ---- man page and completions: written by the program from its own table of commands ----
-pages:
+COMPLETIONS := $(addprefix $(BUILD)/completions/,slm.bash _slm slm.fish)
+pages: $(if $(PROGRAM),$(BUILD)/slm.1 $(COMPLETIONS))
+$(BUILD)/slm.1: $(BUILD)/slm
+	$(call say,page,$@)
+	$(Q)$(BUILD)/slm help --man > $@
+$(BUILD)/completions/slm.bash: SHELL_NAME = bash
+$(BUILD)/completions/_slm: SHELL_NAME = zsh
+$(BUILD)/completions/slm.fish: SHELL_NAME = fish
+$(COMPLETIONS): $(BUILD)/slm
+	@mkdir -p $(@D)
+	$(call say,page,$@)
+	$(Q)$(BUILD)/slm help --completions $(SHELL_NAME) > $@
 
 # ---- checks ----
 check: all $(UNIT_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS) ## quick tests, no weights needed
