@@ -1,0 +1,14 @@
+/* detect.h - which vector extensions this processor and its system offer. */
+#ifndef SLM_KERNELS_X86_DETECT_H
+#define SLM_KERNELS_X86_DETECT_H
+
+#include <stdbool.h>
+
+struct x86_features {
+    bool avx2;       /* AVX2, FMA and F16C */
+    bool avx512;     /* the above and AVX-512 F, BW, DQ, VL, VNNI, VBMI */
+    bool avx512bf16; /* the above and BF16 */
+};
+struct x86_features x86_detect(void);
+
+#endif
