@@ -203,10 +203,11 @@ $(COMPLETIONS): $(BUILD)/slm
 # ---- checks ----
 check: all $(UNIT_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS) ## quick tests, no weights needed
 	$(Q)$(RUN_TESTS) $(UNIT_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS) $(SCRIPT_TESTS) \
-	    tests/build/test_includes.sh tests/build/test_bans.sh tests/build/test_headers.sh
+	    $(filter-out %/test_make.sh %/test_sanitize.sh %/test_tsan.sh %/test_fuzz_build.sh \
+	    %/test_cmake.sh %/test_install.sh,$(BUILD_TESTS))
 
 check-full: all $(TESTS) ## check, the goldens of every model, install and CMake
-	$(Q)$(RUN_TESTS) $(TESTS) $(SCRIPT_TESTS) $(BUILD_TESTS)
+	$(Q)$(RUN_TESTS) $(TESTS) $(SCRIPT_TESTS) $(filter-out %/test_tsan.sh,$(BUILD_TESTS))
 
 check-kernels: $(KERNEL_TESTS) ## kernels of each instruction set against the reference
 	$(Q)$(RUN_TESTS) $(KERNEL_TESTS)

@@ -13,6 +13,10 @@ make -k -j2 tests >"$work/log" 2>&1 || status=1
 errors_of "$work/log" >"$work/errors"
 result $status 'tests build' "$work/errors"
 
+make all >"$work/again" 2>&1 || true
+sed -i '/^make/d' "$work/again"
+empty 'a second make has nothing to do' "$work/again"
+
 find build/obj/src build/obj/models -name '*.log' -exec grep -h 'warning:' {} + >"$work/warn" || true
 empty 'library and program build without warnings' "$work/warn"
 find build/obj/tests -name '*.log' -exec grep -h 'warning:' {} + >"$work/warn" || true
