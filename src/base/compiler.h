@@ -21,10 +21,11 @@
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define HAVE_X86_KERNELS 1
 #define ISA_AVX2 __attribute__((target("avx2,fma,f16c")))
-#define ISA_AVX512                                                                              \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma,f16c,avx2")))
-#define ISA_AVX512BF16                                                                          \
-    __attribute__((target(                                                                      \
+#define ISA_AVX512                                                                                 \
+    __attribute__((                                                                                \
+        target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma,f16c,avx2")))
+#define ISA_AVX512BF16                                                                             \
+    __attribute__((target(                                                                         \
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx512bf16,fma,f16c,avx2")))
 #endif
 

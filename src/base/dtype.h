@@ -31,9 +31,9 @@ enum dtype {
 /* NULL-named rows are types that slm does not read (dtype_supported false); types known by name
  * only (Q8_1, IQ2_XXS, TQ1_0 ...) have a name and block 0. */
 struct dtype_info {
-    const char *name;      /* "Q4_K" */
-    uint32_t block;        /* elements in one block */
-    uint32_t block_bytes;  /* bytes in one block */
+    const char *name;     /* "Q4_K" */
+    uint32_t block;       /* elements in one block */
+    uint32_t block_bytes; /* bytes in one block */
 };
 const struct dtype_info *dtype_info(uint32_t id); /* never NULL; name may be NULL for unknown ids */
 bool dtype_supported(uint32_t id);

@@ -26,18 +26,18 @@ slm_err fail_nomem(slm_why *why, const char *what, size_t n);
 const char *err_text(slm_err code);
 const char *err_name(slm_err code);
 
-#define TRY(expr)                                                                               \
-    do {                                                                                        \
-        slm_err try_err_ = (expr);                                                              \
-        if (try_err_ != SLM_OK)                                                                 \
-            return try_err_;                                                                    \
+#define TRY(expr)                                                                                  \
+    do {                                                                                           \
+        slm_err try_err_ = (expr);                                                                 \
+        if (try_err_ != SLM_OK)                                                                    \
+            return try_err_;                                                                       \
     } while (0)
 
-#define TRY_OUT(expr)                                                                           \
-    do {                                                                                        \
-        err = (expr);                                                                           \
-        if (err != SLM_OK)                                                                      \
-            goto out;                                                                           \
+#define TRY_OUT(expr)                                                                              \
+    do {                                                                                           \
+        err = (expr);                                                                              \
+        if (err != SLM_OK)                                                                         \
+            goto out;                                                                              \
     } while (0)
 
 #endif

@@ -112,7 +112,8 @@ static slm_err read_all(int fd, const char *path, struct buf *b, slm_why *why) {
             return SLM_OK;
         buf_put(b, chunk, (size_t)got);
         if (b->err == SLM_E_BUDGET)
-            return fail(why, SLM_E_BUDGET, b->limit, "'%s' has more than %zu bytes", path, b->limit);
+            return fail(why, SLM_E_BUDGET, b->limit, "'%s' has more than %zu bytes", path,
+                        b->limit);
         if (b->err != SLM_OK)
             return fail_nomem(why, path, b->len + (size_t)got);
     }

@@ -55,7 +55,8 @@ static const json_t *wanted(const struct json_want *w, const json_t *obj, const 
     return json_is_null(v) ? NULL : v;
 }
 
-static bool wrong_type(struct json_want *w, const json_t *v, const char *key, const char *expected) {
+static bool wrong_type(struct json_want *w, const json_t *v, const char *key,
+                       const char *expected) {
     w->err = fail(w->why, SLM_E_FORMAT, SLM_NO_OFFSET, "%s: '%s' is %s, expected %s", w->where, key,
                   kind_name(v), expected);
     return false;

@@ -19,13 +19,14 @@ slm_err json_text(const char *text, size_t n, json_t **out, slm_why *why);
  * a field of the wrong type is an error: sets *err (first one kept) to SLM_E_FORMAT and fills why. */
 struct json_want {
     slm_err err;
-    slm_why *why; /* may be NULL */
+    slm_why *why;      /* may be NULL */
     const char *where; /* "config.json" */
 };
 bool json_u32(struct json_want *w, const json_t *obj, const char *key, uint32_t *out);
 bool json_f64(struct json_want *w, const json_t *obj, const char *key, double *out);
 bool json_bool(struct json_want *w, const json_t *obj, const char *key, bool *out);
-bool json_str(struct json_want *w, const json_t *obj, const char *key, const char **out); /* borrowed */
+bool json_str(struct json_want *w, const json_t *obj, const char *key,
+              const char **out); /* borrowed */
 
 /* ---- pull parser ----
  * Events are named PULL_: jansson owns JSON_OBJECT and its sisters. The first failure sticks. */
@@ -69,7 +70,8 @@ void json_skip(struct json_pull *p, enum json_event first);
 bool json_pull_int(const struct json_pull *p, int64_t *out);
 void json_pull_free(struct json_pull *p);
 /* Marks the parser as failed at its position and returns the error. */
-slm_err json_pull_fail(struct json_pull *p, slm_err code, const char *format, ...) ATTR_PRINTF(3, 4);
+slm_err json_pull_fail(struct json_pull *p, slm_err code, const char *format, ...)
+    ATTR_PRINTF(3, 4);
 
 /* Appends s as a JSON string literal with quotes; invalid UTF-8 becomes U+FFFD. */
 void json_quote(struct buf *b, const char *s, size_t n);

@@ -143,8 +143,7 @@ static bool scan_unicode(struct json_pull *p) {
         }
         if (!pair) {
             p->pos = begin;
-            (void)json_pull_fail(p, SLM_E_ENCODING, "half a surrogate pair: \\u%04x",
-                                 (unsigned)cp);
+            (void)json_pull_fail(p, SLM_E_ENCODING, "half a surrogate pair: \\u%04x", (unsigned)cp);
             return false;
         }
         cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00);

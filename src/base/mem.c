@@ -187,7 +187,7 @@ void mem_free_aligned(const struct slm_hooks *h, void *p) {
 
 struct arena_block {
     struct arena_block *next;
-    size_t size, used; /* bytes after the header: all, handed out */
+    size_t size, used;                /* bytes after the header: all, handed out */
     alignas(ARENA_ALIGN) char data[]; /* [size] */
 };
 

@@ -29,9 +29,10 @@ bool add_u64_ok(uint64_t a, uint64_t b, uint64_t *out);
 /* n * size bytes; NULL on overflow, on n * size == 0 is one byte. mem_zalloc gives zeroed memory. */
 void *mem_alloc(const struct slm_hooks *h, size_t n, size_t size);
 void *mem_zalloc(const struct slm_hooks *h, size_t n, size_t size);
-void *mem_resize(const struct slm_hooks *h, void *p, size_t n, size_t size); /* p stays valid on NULL */
-void mem_free(const struct slm_hooks *h, void *p);                         /* p may be NULL */
-char *mem_strdup(const struct slm_hooks *h, const char *s, size_t n);      /* adds a zero byte */
+void *mem_resize(const struct slm_hooks *h, void *p, size_t n,
+                 size_t size);                                        /* p stays valid on NULL */
+void mem_free(const struct slm_hooks *h, void *p);                    /* p may be NULL */
+char *mem_strdup(const struct slm_hooks *h, const char *s, size_t n); /* adds a zero byte */
 
 /* 64-byte aligned memory for numbers (weights, keys and values, scratch). Not zeroed, not touched.
  * Free with mem_free_aligned only. */
@@ -47,7 +48,7 @@ struct arena {
     size_t limit_bytes;            /* ceiling on the sum of blocks; 0 = none */
 };
 void arena_init(struct arena *a, const struct slm_hooks *h, size_t limit_bytes);
-void *arena_alloc(struct arena *a, size_t n, size_t size);    /* 16-byte aligned; NULL on failure */
+void *arena_alloc(struct arena *a, size_t n, size_t size); /* 16-byte aligned; NULL on failure */
 void *arena_zalloc(struct arena *a, size_t n, size_t size);
 char *arena_strdup(struct arena *a, const char *s, size_t n); /* adds a zero byte */
 void arena_free(struct arena *a);                             /* everything; a may be reused */
@@ -56,16 +57,17 @@ void arena_free(struct arena *a);                             /* everything; a m
 struct buf {
     const struct slm_hooks *hooks; /* borrowed */
     char *data;                    /* [len] and a zero byte after it when len > 0 */
-    size_t len, cap; /* bytes used; bytes allocated */
-    size_t limit;    /* most bytes len may reach */
-    slm_err err; /* SLM_OK, SLM_E_NOMEM or SLM_E_BUDGET */
+    size_t len, cap;               /* bytes used; bytes allocated */
+    size_t limit;                  /* most bytes len may reach */
+    slm_err err;                   /* SLM_OK, SLM_E_NOMEM or SLM_E_BUDGET */
 };
 void buf_init(struct buf *b, const struct slm_hooks *h, size_t limit);
 void buf_put(struct buf *b, const void *p, size_t n);
 void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *format, ...) ATTR_PRINTF(2, 3);
-char *buf_take(struct buf *b); /* returns owned (hooks), zero-terminated; NULL if err; b is empty then */
-void buf_free(struct buf *b);  /* releases the memory and forgets the error; b may be used again */
+char *
+buf_take(struct buf *b); /* returns owned (hooks), zero-terminated; NULL if err; b is empty then */
+void buf_free(struct buf *b); /* releases the memory and forgets the error; b may be used again */
 
 #endif

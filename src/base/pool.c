@@ -16,9 +16,9 @@
 #include <stdalign.h>
 #include <string.h>
 
-#define LINE 64               /* bytes of a cache line: words written by different threads */
-#define SPIN_NS 100000u       /* how long a wait spins before it blocks */
-#define SPIN_TURNS 64         /* pauses between two looks at the clock */
+#define LINE 64         /* bytes of a cache line: words written by different threads */
+#define SPIN_NS 100000u /* how long a wait spins before it blocks */
+#define SPIN_TURNS 64   /* pauses between two looks at the clock */
 #define STACK_BYTES (1u << 20)
 
 /* One word that threads wait on, with the bed of those that fell asleep. */
@@ -36,12 +36,12 @@ struct member {
 };
 
 struct pool {
-    struct gate start;   /* word: epoch of the run */
-    struct gate finish;  /* word: helpers that still work */
-    struct gate barrier; /* word: epoch of the barrier */
+    struct gate start;                      /* word: epoch of the run */
+    struct gate finish;                     /* word: helpers that still work */
+    struct gate barrier;                    /* word: epoch of the barrier */
     alignas(LINE) _Atomic unsigned arrived; /* members at the barrier */
-    pthread_mutex_t turn; /* callers of pool_run, one after another */
-    pool_fn fn;           /* NULL tells helpers to end */
+    pthread_mutex_t turn;                   /* callers of pool_run, one after another */
+    pool_fn fn;                             /* NULL tells helpers to end */
     void *arg;
     struct slm_hooks hooks;
     unsigned n_threads;

@@ -51,7 +51,8 @@ int main(int argc, char **argv) {
         failed += run_file(argv[i]);
     if (argc == 1) {
         char rel[256], dir[1024], path[2048];
-        snprintf(rel, sizeof rel, "fuzz/corpus/%s", strncmp(name, "fuzz_", 5) == 0 ? name + 5 : name);
+        snprintf(rel, sizeof rel, "fuzz/corpus/%s",
+                 strncmp(name, "fuzz_", 5) == 0 ? name + 5 : name);
         DIR *d = data_path(dir, sizeof dir, rel) != NULL ? opendir(dir) : NULL;
         for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
             if (e->d_name[0] == '.')

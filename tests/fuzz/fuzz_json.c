@@ -71,7 +71,8 @@ static json_t *tree_of(const char *text, size_t n, bool *odd, slm_err *err) {
         case PULL_NUMBER: {
             int64_t whole;
             bool is_whole = json_pull_int(&p, &whole);
-            bool real = memchr(p.text, '.', p.n) || memchr(p.text, 'e', p.n) || memchr(p.text, 'E', p.n);
+            bool real =
+                memchr(p.text, '.', p.n) || memchr(p.text, 'e', p.n) || memchr(p.text, 'E', p.n);
             *odd |= !real && !is_whole; /* too big for either */
             *odd |= p.n >= sizeof number;
             snprintf(number, sizeof number, "%.*s", (int)(p.n > 500 ? 500 : p.n), p.text);

@@ -29,10 +29,10 @@ static void test_table(void **state) {
         const char *name;
         uint32_t block, bytes;
     } rows[] = {
-        { 0, "F32", 1, 4 },       { 1, "F16", 1, 2 },       { 2, "Q4_0", 32, 18 },
-        { 3, "Q4_1", 32, 20 },    { 6, "Q5_0", 32, 22 },    { 7, "Q5_1", 32, 24 },
-        { 8, "Q8_0", 32, 34 },    { 10, "Q2_K", 256, 84 },  { 11, "Q3_K", 256, 110 },
-        { 12, "Q4_K", 256, 144 }, { 13, "Q5_K", 256, 176 }, { 14, "Q6_K", 256, 210 },
+        { 0, "F32", 1, 4 },       { 1, "F16", 1, 2 },         { 2, "Q4_0", 32, 18 },
+        { 3, "Q4_1", 32, 20 },    { 6, "Q5_0", 32, 22 },      { 7, "Q5_1", 32, 24 },
+        { 8, "Q8_0", 32, 34 },    { 10, "Q2_K", 256, 84 },    { 11, "Q3_K", 256, 110 },
+        { 12, "Q4_K", 256, 144 }, { 13, "Q5_K", 256, 176 },   { 14, "Q6_K", 256, 210 },
         { 20, "IQ4_NL", 32, 18 }, { 23, "IQ4_XS", 256, 136 }, { 30, "BF16", 1, 2 },
     };
     size_t supported = 0;
@@ -116,9 +116,10 @@ static void test_half_down(void **state) {
     (void)state;
     for (uint32_t h = 0; h < 0x7c00; h++) { /* around every half and every midpoint of two */
         uint32_t half = bits_of(f16_to_f32((uint16_t)h));
-        uint32_t middle = bits_of((float)(((double)f16_to_f32((uint16_t)h) +
-                                           (h == 0x7bff ? 65536.0 : (double)f16_to_f32((uint16_t)(h + 1)))) /
-                                          2));
+        uint32_t middle =
+            bits_of((float)(((double)f16_to_f32((uint16_t)h) +
+                             (h == 0x7bff ? 65536.0 : (double)f16_to_f32((uint16_t)(h + 1)))) /
+                            2));
         for (uint32_t d = 0; d < 3; d++) {
             float a = float_of(half + d), b = float_of(middle - 1 + d);
             assert_int_equal(f32_to_f16(a), nearest_half(a));
@@ -137,7 +138,7 @@ static void test_half_down(void **state) {
     assert_int_equal(f32_to_f16(-INFINITY), 0xfc00);
     assert_int_equal(f32_to_f16(3.4e38f), 0x7c00);
     assert_int_equal(f32_to_f16(-0.0f), 0x8000);
-    assert_int_equal(f32_to_f16(0x1p-25f), 0);       /* tie to even zero */
+    assert_int_equal(f32_to_f16(0x1p-25f), 0); /* tie to even zero */
     assert_int_equal(f32_to_f16(0x1.000002p-25f), 1);
     assert_int_equal(f32_to_f16(float_of(0x7f800001)) & 0x7e00, 0x7e00); /* stays a NaN */
 }
@@ -162,8 +163,8 @@ static void test_bfloat(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),     cmocka_unit_test(test_row_bytes),
-        cmocka_unit_test(test_half_up),   cmocka_unit_test(test_half_down),
+        cmocka_unit_test(test_table),   cmocka_unit_test(test_row_bytes),
+        cmocka_unit_test(test_half_up), cmocka_unit_test(test_half_down),
         cmocka_unit_test(test_bfloat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,7 +41,9 @@ static void test_clean(void **state) {
     (void)state;
     slm_why why;
     (fail)(&why, SLM_E_FORMAT, 0, "tensor '%s'", "a\x1b[31m\n\xff\xc3\xa9\xc2\x9b");
-    assert_string_equal(why.message, "tensor 'a?[31m?" "?\xc3\xa9?" "?'");
+    assert_string_equal(why.message, "tensor 'a?[31m?"
+                                     "?\xc3\xa9?"
+                                     "?'");
     /* a two-byte character across the last byte of the message is dropped whole */
     char name[600];
     memset(name, 'x', 510);

@@ -114,7 +114,8 @@ static void test_paths(void **state) {
     assert_false(file_exists(path));
     assert_false(file_exists("/nowhere"));
     static const char *cases[][3] = {
-        { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "/", "b", "/b" }, { "", "b", "b" }, { "a", "", "a/" },
+        { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "/", "b", "/b" },
+        { "", "b", "b" },    { "a", "", "a/" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char *p = path_join(NULL, cases[i][0], cases[i][1]);

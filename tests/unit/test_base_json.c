@@ -20,7 +20,9 @@ static void events_of(const char *text, size_t n, struct buf *out, slm_err *err,
     json_pull_init(&p, NULL, text, n, &why);
     for (;;) {
         enum json_event e = json_next(&p);
-        static const char *names[] = { "!", "$", "{", "}", "[", "]", "k:", "s:", "n:", "T", "F", "N" };
+        static const char *names[] = {
+            "!", "$", "{", "}", "[", "]", "k:", "s:", "n:", "T", "F", "N"
+        };
         buf_printf(out, "%s", names[e]);
         if (e == PULL_KEY || e == PULL_STRING || e == PULL_NUMBER)
             buf_put(out, p.text, p.n);
@@ -44,11 +46,11 @@ static void test_events(void **state) {
         { "-0.5e+10", "n:-0.5e+10 $" },
         { "[1,2.0,3E5,-4e-2]", "[ n:1 n:2.0 n:3E5 n:-4e-2 ] $" },
         { "\"\"", "s: $" },
-        { "{\"a\":{\"b\":[true,false,null]},\"c\":\"d\"}",
-          "{ k:a { k:b [ T F N ] } k:c s:d } $" },
+        { "{\"a\":{\"b\":[true,false,null]},\"c\":\"d\"}", "{ k:a { k:b [ T F N ] } k:c s:d } $" },
         { "\t\r\n {\"a\" : 1 , \"b\" : [ 2 , 3 ] }\n", "{ k:a n:1 k:b [ n:2 n:3 ] } $" },
         { "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "s:\"\\/\b\f\n\r\t $" },
-        { "\"x\\u0041\\u00e9\\u20AC\\ud83d\\ude00y\"", "s:xA\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80y $" },
+        { "\"x\\u0041\\u00e9\\u20AC\\ud83d\\ude00y\"",
+          "s:xA\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80y $" },
         { "\"\xc3\xa9\xf0\x9f\x98\x80 plain text that is longer than eight bytes\"",
           "s:\xc3\xa9\xf0\x9f\x98\x80 plain text that is longer than eight bytes $" },
         { "{\"k\\n\":\"\\u0020\"}", "{ k:k\n s:  } $" },
@@ -238,7 +240,8 @@ static void test_own_failure(void **state) {
 /* every cut of a document is an error or a shorter valid one, and never reads past its end */
 static void test_truncation(void **state) {
     (void)state;
-    static const char text[] = "{\"k\\u00e9y\":[1.5e3,true,\"\\ud83d\\ude00\xe2\x82\xac\"],\"n\":null}";
+    static const char text[] =
+        "{\"k\\u00e9y\":[1.5e3,true,\"\\ud83d\\ude00\xe2\x82\xac\"],\"n\":null}";
     for (size_t n = 0; n < sizeof text - 1; n++) {
         char *copy = malloc(n ? n : 1); /* exact, for the sanitizer */
         memcpy(copy, text, n);
@@ -315,8 +318,10 @@ static void test_text(void **state) {
     json_decref(root);
     assert_int_equal(json_text("7", 1, &root, &why), SLM_OK);
     json_decref(root);
-    static const char *bad[] = { "", "{\"a\":1,\"a\":2}", "[1", "[1] x", "\"\\u0000\"", "{\"\\u0000\":1}",
-                                 "\"\xff\"", "[1e999]" };
+    static const char *bad[] = {
+        "",       "{\"a\":1,\"a\":2}", "[1", "[1] x", "\"\\u0000\"", "{\"\\u0000\":1}", "\"\xff\"",
+        "[1e999]"
+    };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         root = (json_t *)1;
         assert_int_equal(json_text(bad[i], strlen(bad[i]), &root, &why), SLM_E_FORMAT);
@@ -333,8 +338,9 @@ static void test_text(void **state) {
 static void test_fields(void **state) {
     (void)state;
     json_t *o;
-    static const char text[] = "{\"n\":28,\"f\":1e-6,\"b\":true,\"s\":\"silu\",\"z\":null,\"neg\":-1,"
-                               "\"big\":4294967296,\"top\":4294967295,\"real\":3.0}";
+    static const char text[] =
+        "{\"n\":28,\"f\":1e-6,\"b\":true,\"s\":\"silu\",\"z\":null,\"neg\":-1,"
+        "\"big\":4294967296,\"top\":4294967295,\"real\":3.0}";
     assert_int_equal(json_text(text, sizeof text - 1, &o, NULL), SLM_OK);
     slm_why why;
     struct json_want w = { .why = &why, .where = "config.json" };

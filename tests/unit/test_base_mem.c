@@ -223,12 +223,43 @@ static void test_buf_limit(void **state) {
     buf_free(&b);
 }
 
+/* every allocation fails in turn: a NULL or a sticky error each time, nothing lost */
+static void test_oom(void **state) {
+    (void)state;
+    struct test_hooks t;
+    for (size_t k = 1;; k++) {
+        test_hooks_init(&t, k);
+        struct arena a;
+        arena_init(&a, &t.hooks, 0);
+        bool all = true;
+        for (size_t i = 0; i < 100; i++)
+            all = arena_alloc(&a, i * 100, 1) != NULL && all;
+        arena_free(&a);
+        struct buf b;
+        buf_init(&b, &t.hooks, 100000);
+        for (int i = 0; i < 1000; i++)
+            buf_printf(&b, "line %d, ", i);
+        slm_err err = b.err;
+        char *text = buf_take(&b);
+        assert_true((err == SLM_OK) == (text != NULL));
+        mem_free(&t.hooks, text);
+        assert_int_equal(t.live, 0);
+        if (!t.failed) {
+            assert_true(all && err == SLM_OK);
+            assert_true(k > 10);
+            break;
+        }
+        assert_int_equal(err, SLM_E_NOMEM); /* once refused, always refused */
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_hooks_rules),
         cmocka_unit_test(test_pieces),     cmocka_unit_test(test_aligned),
         cmocka_unit_test(test_arena),      cmocka_unit_test(test_arena_limit),
         cmocka_unit_test(test_buf),        cmocka_unit_test(test_buf_limit),
+        cmocka_unit_test(test_oom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/pool.h"
@@ -161,6 +163,29 @@ static void test_refusals(void **state) {
     assert_int_equal(t.live, 0);
 }
 
+/* No room for the stacks of so many threads: those that started are ended again. In a process of
+ * its own, whose address space is limited; sanitizers need theirs. */
+static void test_no_threads(void **state) {
+    (void)state;
+#if defined(HAVE_ASAN) || defined(__SANITIZE_THREAD__)
+    print_message("# skip sanitizers need the address space that this test takes away\n");
+    skip();
+#endif
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = { 64 << 20, 64 << 20 };
+        setrlimit(RLIMIT_AS, &limit);
+        struct test_hooks t;
+        test_hooks_init(&t, 0);
+        struct pool *p;
+        slm_err err = pool_new(&t.hooks, 1000, &p, NULL);
+        _exit(err == SLM_E_NOMEM && p == NULL && t.live == 0 ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 /* ---- CPU quotas, on a made-up /sys/fs/cgroup ---- */
 
 static void put(char *root, size_t n, const char *rel, const char *text) {
@@ -204,13 +229,10 @@ static void test_quota(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shares),
-        cmocka_unit_test(test_sleep_and_wake),
-        cmocka_unit_test(test_barrier),
-        cmocka_unit_test(test_callers_take_turns),
-        cmocka_unit_test(test_ticket),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_quota),
+        cmocka_unit_test(test_shares),     cmocka_unit_test(test_sleep_and_wake),
+        cmocka_unit_test(test_barrier),    cmocka_unit_test(test_callers_take_turns),
+        cmocka_unit_test(test_ticket),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_no_threads), cmocka_unit_test(test_quota),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

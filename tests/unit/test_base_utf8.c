@@ -30,7 +30,11 @@ static void test_every_code_point(void **state) {
 
 /* Decodes by arithmetic, then asks whether the shortest form of a scalar value was used. */
 static size_t slow_decode(const uint8_t *p, size_t n) {
-    size_t len = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+    size_t len = p[0] < 0x80       ? 1
+                 : p[0] >> 5 == 6  ? 2
+                 : p[0] >> 4 == 14 ? 3
+                 : p[0] >> 3 == 30 ? 4
+                                   : 0;
     if (len == 0 || len > n)
         return 0;
     uint32_t cp = len == 1 ? p[0] : p[0] & (0x7fu >> len);
