@@ -101,6 +101,18 @@ struct traits {
     bool min, iq4;
 };
 
+/* Asks for the panel's bytes some chunks ahead. With one token four panels are read side by side and
+ * the processor's own prefetchers keep up; with more tokens there are fewer streams, and asking is
+ * worth up to a factor of two (docs/internals/kernels.md). Past the last panel nothing happens. */
+#define PREFETCH_BYTES 4096
+INLINE void prefetch(const struct traits k, int np, int nt, const uint8_t *const *panels, size_t at) {
+    if (nt == 1)
+        return;
+    UNROLL for (int p = 0; p < np; p++)
+        UNROLL for (int i = 0; i < k.chunk_bytes; i += VEC)
+            _mm_prefetch((const char *)panels[p] + at + PREFETCH_BYTES + i, _MM_HINT_T0);
+}
+
 /* sum[np * nt] += groups from..to-1 of the chunks at panels[p] + at times the activations q[t]. */
 INLINE void dot_groups(const struct traits k, int np, int nt, const uint8_t *const *panels, size_t at,
                        const int8_t *const *q, int from, int to, __m512i *sum) {
@@ -142,6 +154,7 @@ INLINE void body_32(const struct traits k, int np, int nt, const struct matrix *
             UNROLL for (int p = 0; p < np; p++)
                 sum[p * nt + t] = s;
         }
+        prefetch(k, np, nt, panels, at);
         dot_groups(k, np, nt, panels, at, q, 0, 8, sum);
         UNROLL for (int p = 0; p < np; p++) {
             __m512 d = load_f16(panels[p] + head);
@@ -241,6 +254,8 @@ INLINE void sum_256(const struct traits k, int np, int nt, const uint8_t *const 
         const int8_t *q[TILE_TOKENS];
         UNROLL for (int t = 0; t < nt; t++)
             q[t] = a[t]->q + 32 * c;
+        size_t at = (size_t)k.header_bytes + c * (size_t)k.chunk_bytes;
+        prefetch(k, np, nt, units, at);
         UNROLL for (int h = 0; h < halves; h++) {
             size_t j = c * (size_t)halves + (size_t)h;
             __m512i sum[TILE_OUTPUTS];
@@ -249,8 +264,7 @@ INLINE void sum_256(const struct traits k, int np, int nt, const uint8_t *const 
                 UNROLL for (int p = 0; p < np; p++)
                     sum[p * nt + t] = first;
             }
-            dot_groups(k, np, nt, units, (size_t)k.header_bytes + c * (size_t)k.chunk_bytes, q, h * per,
-                       h * per + per, sum);
+            dot_groups(k, np, nt, units, at, q, h * per, h * per + per, sum);
             UNROLL for (int p = 0; p < np; p++) {
                 __m512i scale = scale_of(k.header, units[p], s + p, j);
                 UNROLL for (int t = 0; t < nt; t++)
