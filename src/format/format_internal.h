@@ -30,7 +30,7 @@ struct source {
     size_t n;
     bool numbers; /* integer and F64 safetensors are listed too */
 };
-bool source_has(const struct source *s, const struct slm_hooks *h, const char *name);
+slm_err source_has(const struct source *s, const struct slm_hooks *h, const char *name, bool *has, slm_why *why);
 /* Maps the file; *path (in t->arena) is how to name it. Raises the arena's ceiling by 4 x size. */
 slm_err source_map(const struct source *s, struct tensors *t, const char *name, struct tensor_file *out,
                    slm_why *why);

@@ -180,7 +180,9 @@ out:
 
 static slm_err load_shard(struct index *x, const struct source *s, uint32_t i, slm_why *why) {
     struct tensors *t = x->t;
-    if (!source_has(s, t->hooks, x->names[i]))
+    bool has = false;
+    TRY(source_has(s, t->hooks, x->names[i], &has, why));
+    if (!has)
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "shard '%s' is missing: number %" PRIu32 " of %" PRIu32
                     " that the index names", x->names[i], i + 1, x->n_names);
     TRY(source_map(s, t, x->names[i], &t->files[i], why));

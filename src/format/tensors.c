@@ -28,15 +28,17 @@ static const struct memory_file *find_memory(const struct source *s, const char 
     return NULL;
 }
 
-bool source_has(const struct source *s, const struct slm_hooks *h, const char *name) {
-    if (s->dir == NULL)
-        return find_memory(s, name) != NULL;
+slm_err source_has(const struct source *s, const struct slm_hooks *h, const char *name, bool *has, slm_why *why) {
+    if (s->dir == NULL) {
+        *has = find_memory(s, name) != NULL;
+        return SLM_OK;
+    }
     char *path = path_join(h, s->dir, name);
-    bool found = path != NULL && file_exists(path);
     if (path == NULL)
-        found = true; /* out of memory: opening it will say so */
+        return fail_nomem(why, "a path", strlen(s->dir) + strlen(name) + 2);
+    *has = file_exists(path);
     mem_free(h, path);
-    return found;
+    return SLM_OK;
 }
 
 /* Its size may count against the memory that is spent on the container. */
@@ -223,18 +225,24 @@ static slm_err refuse_folder(const struct tensors *t, const struct source *s, sl
     static const char *const pickles[] = { "pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt",
                                            "consolidated.00.pth" };
     const char *dir = s->dir != NULL ? s->dir : "memory";
-    for (size_t i = 0; i < ARRAY_LEN(pickles); i++)
-        if (source_has(s, t->hooks, pickles[i]))
+    for (size_t i = 0; i < ARRAY_LEN(pickles); i++) {
+        bool has = false;
+        TRY(source_has(s, t->hooks, pickles[i], &has, why));
+        if (has)
             return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
                         "'%s' has its weights in '%s', a PyTorch pickle; pickles can run code when they are loaded, so "
                         "only safetensors and GGUF are read", dir, pickles[i]);
+    }
     return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "'%s' has neither %s nor %s", dir, SINGLE_NAME, INDEX_NAME);
 }
 
 static slm_err open_folder(struct tensors *t, const struct source *s, slm_why *why) {
-    if (source_has(s, t->hooks, SINGLE_NAME))
+    bool single = false, sharded = false;
+    TRY(source_has(s, t->hooks, SINGLE_NAME, &single, why));
+    if (single)
         return open_single(t, s, SINGLE_NAME, why);
-    if (source_has(s, t->hooks, INDEX_NAME))
+    TRY(source_has(s, t->hooks, INDEX_NAME, &sharded, why));
+    if (sharded)
         return shards_read(t, s, INDEX_NAME, why);
     return refuse_folder(t, s, why);
 }
