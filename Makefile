@@ -218,8 +218,7 @@ check-oom: $(TESTS) ## fails the k-th allocation for every k
 # The reference kernels as well: tests read SLM_ISA and hand it to the library.
 SANITIZED := $(UNIT_TESTS) $(GOLDEN_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS)
 sanitized: $(SANITIZED)
-	$(Q)$(RUN_TESTS) $(SANITIZED)
-	$(Q)SLM_ISA=ref $(RUN_TESTS) $(GOLDEN_TESTS)
+	$(Q)$(RUN_TESTS) $(SANITIZED) $(foreach t,$(GOLDEN_TESTS),'SLM_ISA=ref $(t)')
 list-tests: # names for ./check, a line each: programs of this BUILD
 	@printf '%s\n' $(if $(KIND),$($(KIND)_TESTS),$(SANITIZED))
 .PHONY: sanitized list-tests

@@ -33,14 +33,14 @@ try 'the header has an example' grep -q 'int main' "$work/example.c"
 cp "$work/example.c" "$work/example.cc"
 read -ra cflags <<<"$(pc --cflags)"
 read -ra libs <<<"$(pc --libs)"
-read -ra static_libs <<<"$(pc --static --libs)"
+read -ra static_libs <<<"$(pc --static --libs | sed 's/-lslm\b//')"
 warn=(-Wall -Wextra -Wno-missing-field-initializers -Werror)
 try 'example compiles in C' "$CC" -std=c11 "${warn[@]}" "${cflags[@]}" "$work/example.c" \
     "${libs[@]}" -o "$work/example"
 try 'example compiles in C++' "$CXX" -std=c++11 "${warn[@]}" "${cflags[@]}" "$work/example.cc" \
     "${libs[@]}" -o "$work/example_cc"
 try 'example links statically' "$CC" -std=c11 "${cflags[@]}" "$work/example.c" \
-    "$stage/usr/lib/libslm.a" "${static_libs[@]/-lslm/}" -o "$work/example_static"
+    "$stage/usr/lib/libslm.a" "${static_libs[@]}" -o "$work/example_static"
 
 # answers FILE NAME: runs it on the demo model; it must say something
 answers() {
@@ -59,6 +59,7 @@ try 'both libraries give the same answer' cmp "$work/first" "$work/answer"
 nm -D --defined-only "$stage/usr/lib/libslm.so" | awk '{print $NF}' | grep -v '^slm_' \
     >"$work/names" || true
 empty 'the shared library shows slm_ names only' "$work/names"
+try 'and the public functions' grep -q slm_engine_open <(nm -D --defined-only "$stage/usr/lib/libslm.so")
 readelf -d "$stage/usr/lib/libslm.so" | grep -oE 'NEEDED.*\[.*\]' |
     grep -vE 'libc\.|libm\.|libjansson|libutf8proc|libpthread|ld-linux' >"$work/needed" || true
 empty 'the library needs only libc, libm, jansson and utf8proc' "$work/needed"
