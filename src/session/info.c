@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/reader.h"
 #include "session/engine.h"
 
 static size_t out_size(size_t given, size_t full) {

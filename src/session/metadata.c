@@ -107,14 +107,14 @@ static slm_err keep(struct vocabulary *v, int64_t id, const char *s, size_t n, i
 
 static slm_err read_vocab(struct json_pull *p, struct vocabulary *v, bool spm, slm_why *why) {
     char name[512];
-    for (enum json_event e; (e = json_next(p)) == JSON_KEY;) {
+    for (enum json_event e; (e = json_next(p)) == PULL_KEY;) {
         size_t n = p->n;
         int64_t id;
         const char *text = arena_strdup(&v->arena, p->text, n);
         if (text == NULL)
             return fail_nomem(why, "token", n);
         snprintf(name, sizeof name, "%s", text);
-        if (json_next(p) != JSON_NUMBER || !json_pull_int(p, &id))
+        if (json_next(p) != PULL_NUMBER || !json_pull_int(p, &id))
             return json_pull_fail(p, SLM_E_FORMAT, "token '%s' has no id", name);
         int32_t type = spm && n == 6 && memcmp(text, "<0x", 3) == 0 ? TT_BYTE : spm && strcmp(text, "<unk>") == 0 ? TT_UNKNOWN : TT_NORMAL;
         TRY(keep(v, id, text, n, type, why));
@@ -140,14 +140,14 @@ static slm_err grow_merges(struct vocabulary *v, slm_why *why) {
 
 /* "a b" or ["a", "b"] */
 static slm_err read_merges(struct json_pull *p, struct vocabulary *v, slm_why *why) {
-    for (enum json_event e; (e = json_next(p)) == JSON_STRING || e == JSON_ARRAY;) {
+    for (enum json_event e; (e = json_next(p)) == PULL_STRING || e == PULL_ARRAY;) {
         if (v->n_merges == v->cap_merges)
             TRY(grow_merges(v, why));
         const char *a = NULL, *pair;
         size_t na = 0, n;
-        if (e == JSON_ARRAY) {
-            if (json_next(p) != JSON_STRING || (na = p->n, a = arena_strdup(&v->arena, p->text, na)) == NULL ||
-                json_next(p) != JSON_STRING)
+        if (e == PULL_ARRAY) {
+            if (json_next(p) != PULL_STRING || (na = p->n, a = arena_strdup(&v->arena, p->text, na)) == NULL ||
+                json_next(p) != PULL_STRING)
                 return json_pull_fail(p, SLM_E_FORMAT, "merge %zu is no pair of strings", v->n_merges);
             char *both = arena_alloc(&v->arena, na + 1 + p->n + 1, 1);
             if (both == NULL)
@@ -158,7 +158,7 @@ static slm_err read_merges(struct json_pull *p, struct vocabulary *v, slm_why *w
             n = na + 1 + p->n;
             both[n] = '\0';
             pair = both;
-            if (json_next(p) != JSON_ARRAY_END)
+            if (json_next(p) != PULL_ARRAY_END)
                 return json_pull_fail(p, SLM_E_FORMAT, "merge %zu has more than two parts", v->n_merges);
         } else {
             n = p->n;
@@ -173,12 +173,12 @@ static slm_err read_merges(struct json_pull *p, struct vocabulary *v, slm_why *w
 }
 
 static slm_err read_model(struct json_pull *p, struct vocabulary *v, bool spm, slm_why *why) {
-    for (enum json_event e; (e = json_next(p)) == JSON_KEY;) {
+    for (enum json_event e; (e = json_next(p)) == PULL_KEY;) {
         bool vocab = p->n == 5 && memcmp(p->text, "vocab", 5) == 0, merges = p->n == 6 && memcmp(p->text, "merges", 6) == 0;
         enum json_event first = json_next(p);
-        if (vocab && first == JSON_OBJECT)
+        if (vocab && first == PULL_OBJECT)
             TRY(read_vocab(p, v, spm, why));
-        else if (merges && first == JSON_ARRAY && !spm)
+        else if (merges && first == PULL_ARRAY && !spm)
             TRY(read_merges(p, v, why));
         else
             json_skip(p, first);
@@ -187,22 +187,22 @@ static slm_err read_model(struct json_pull *p, struct vocabulary *v, bool spm, s
 }
 
 static slm_err read_added(struct json_pull *p, struct vocabulary *v, slm_why *why) {
-    while (json_next(p) == JSON_OBJECT) {
+    while (json_next(p) == PULL_OBJECT) {
         char text[1024] = "";
         size_t n = 0;
         int64_t id = -1;
         bool special = false;
-        for (enum json_event e; (e = json_next(p)) == JSON_KEY;) {
+        for (enum json_event e; (e = json_next(p)) == PULL_KEY;) {
             char name[32];
             snprintf(name, sizeof name, "%.*s", (int)(p->n < 31 ? p->n : 31), p->text);
             enum json_event value = json_next(p);
-            if (value == JSON_STRING && strcmp(name, "content") == 0 && p->n < sizeof text) {
+            if (value == PULL_STRING && strcmp(name, "content") == 0 && p->n < sizeof text) {
                 n = p->n;
                 memcpy(text, p->text, n);
-            } else if (value == JSON_NUMBER && strcmp(name, "id") == 0) {
+            } else if (value == PULL_NUMBER && strcmp(name, "id") == 0) {
                 json_pull_int(p, &id);
             } else if (strcmp(name, "special") == 0) {
-                special = value == JSON_TRUE;
+                special = value == PULL_TRUE;
             } else {
                 json_skip(p, value);
             }
@@ -217,14 +217,14 @@ static slm_err read_tokenizer(const struct source *in, const struct mapping *map
     struct json_pull p;
     slm_err err = SLM_OK;
     json_pull_init(&p, &in->hooks, (const char *)map->data, map->size, why);
-    if (json_next(&p) != JSON_OBJECT)
+    if (json_next(&p) != PULL_OBJECT)
         err = json_pull_fail(&p, SLM_E_FORMAT, "not an object");
-    while (err == SLM_OK && json_next(&p) == JSON_KEY) {
+    while (err == SLM_OK && json_next(&p) == PULL_KEY) {
         bool model = p.n == 5 && memcmp(p.text, "model", 5) == 0, added = p.n == 12 && memcmp(p.text, "added_tokens", 12) == 0;
         enum json_event first = json_next(&p);
-        if (model && first == JSON_OBJECT)
+        if (model && first == PULL_OBJECT)
             err = read_model(&p, v, spm, why);
-        else if (added && first == JSON_ARRAY)
+        else if (added && first == PULL_ARRAY)
             err = read_added(&p, v, why);
         else
             json_skip(&p, first);
