@@ -222,7 +222,7 @@ sanitized: $(SANITIZED)
 list-tests: # names for ./check, a line each: programs of this BUILD
 	@printf '%s\n' $(if $(KIND),$($(KIND)_TESTS),$(SANITIZED))
 .PHONY: sanitized list-tests
-SAN_MAKE = $(MAKE) BUILD=build-$@ CFLAGS='-O1 -g'
+SAN_MAKE = $(MAKE) --no-print-directory BUILD=build-$@ CFLAGS='-O1 -g'
 
 asan: ## all test programs under AddressSanitizer
 	$(Q)$(SAN_MAKE) SAN=address sanitized
@@ -235,7 +235,7 @@ sanitize: ## both of asan and ubsan in one build
 
 # ---- fuzzing ----
 fuzz: ## fuzz targets with clang's libFuzzer, into build/fuzz
-	$(Q)$(MAKE) BUILD=build/fuzz CC=$(CLANG) SAN=address,undefined \
+	$(Q)$(MAKE) --no-print-directory BUILD=build/fuzz CC=$(CLANG) SAN=address,undefined \
 	    CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzz-programs
 fuzz-programs: $(addprefix $(BUILD)/,$(FUZZ_NAMES))
 $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(STATIC) $(BUILD)/tests/libsupport.a
