@@ -39,8 +39,7 @@ ban 'allocation outside base/mem.c' \
     '(malloc|calloc|realloc|reallocarray|free|strdup|strndup|asprintf|vasprintf|alloca|posix_memalign|aligned_alloc) *\(' \
     src/base/mem.c
 ban 'environment variables' '(getenv|secure_getenv|setenv|putenv) *\('
-ban 'unchecked text functions' '(strcpy|strcat|sprintf|vsprintf|gets|strtok|strncpy|strncat) *\('
-ban 'number parsing without errors' '(atoi|atol|atoll|atof) *\('
+ban 'unchecked text functions' '(strcat|sprintf|vsprintf|gets|strtok|strncpy|strncat) *\('
 ban 'hidden state of the C library' '(rand|srand|random|srandom|drand48|strerror|localtime|gmtime|setlocale) *\('
 
 # names of models belong to models/
