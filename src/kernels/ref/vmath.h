@@ -36,7 +36,7 @@
 #define EXP_Q4 0x1.6a23dp-10f
 
 #define GELU_A 0x1.988454p+0f /* 2 sqrt(2 / pi) */
-#define GELU_B 0x1.2446c2p-4f /* 0.044715 times that */
+#define GELU_B 0x1.2444f2p-4f /* 0.044715 times that */
 
 static inline float float_of_bits(uint32_t u) {
     float f;
