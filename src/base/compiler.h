@@ -27,6 +27,11 @@
 #define ISA_AVX512BF16                                                                             \
     __attribute__((target(                                                                         \
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx512bf16,fma,f16c,avx2")))
+/* Keeps a vector in a register here: sums that advance side by side stay side by side, instead of
+ * being computed one after the other with everything else spilled. */
+#define PIN_VECTOR(v) __asm__ __volatile__("" : "+v"(v))
+/* Before a loop over a tile's registers: full unrolling, so that the arrays live in registers. */
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 
 /* Under AddressSanitizer, memory inside one allocation that no object owns is marked, so that an

@@ -124,6 +124,8 @@ INLINE void dot_groups(const struct traits k, int np, int nt, const uint8_t *con
             UNROLL for (int t = 0; t < nt; t++)
                 sum[p * nt + t] = _mm512_dpbusd_epi32(sum[p * nt + t], w, broadcast_4(q[t] + 4 * g));
         }
+        UNROLL for (int i = 0; i < np * nt; i++)
+            PIN_VECTOR(sum[i]);
     }
 }
 

@@ -12,9 +12,6 @@
 #define TILE_TOKENS 12
 #define TILE_OUTPUTS 16 /* most panels * tokens of one tile */
 
-/* Full unrolling of the short loops over a tile's registers. */
-#define UNROLL _Pragma("GCC unroll 16")
-
 /* panels: one panel's data each, acts: one prepared row each, out: [panel * tokens + token][row] */
 typedef void tile_fn(const struct matrix *m, const uint8_t *const *panels, const void *const *acts,
                      float (*out)[PANEL_ROWS]);
