@@ -57,6 +57,9 @@ LIB_FOLDERS := base format token kernels chat constrain sample model session tun
 PROGRAM_FOLDERS := cli compare server
 sources = $(sort $(foreach d,$(1),$(wildcard src/$(d)/*.$(2) src/$(d)/*/*.$(2))))
 LIB_SRC := $(call sources,$(LIB_FOLDERS),c) $(sort $(wildcard models/*.c))
+# every file of models/ but families.c defines the model of its name; models_list.c lists them
+MODEL_NAMES := $(filter-out families,$(sort $(notdir $(basename $(wildcard models/*.c)))))
+MODELS_LIST := $(if $(MODEL_NAMES),$(BUILD)/models_list.c)
 PROGRAM_SRC := $(call sources,$(PROGRAM_FOLDERS),c)
 PROGRAM_ASM := $(call sources,$(PROGRAM_FOLDERS),S)
 PUBLIC_HEADERS := $(sort $(wildcard include/*.h))
@@ -67,7 +70,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_NAMES := $(notdir $(FUZZ_SRC:.c=))
 
 object = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
-LIB_OBJ := $(call object,$(LIB_SRC))
+LIB_OBJ := $(call object,$(LIB_SRC)) $(if $(MODEL_NAMES),$(BUILD)/obj/models_list.o)
 PROGRAM_OBJ := $(call object,$(PROGRAM_SRC) $(PROGRAM_ASM))
 SUPPORT_OBJ := $(call object,tests/support.c)
 DRIVER_OBJ := $(call object,tests/fuzz/driver.c)
@@ -126,6 +129,18 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	$(call say,cc,$<)
 	$(Q)$(COMPILE) 2>$@.log || { cat $@.log >&2; exit 1; }
 	@cat $@.log >&2
+
+$(BUILD)/models_list.c: FORCE
+	@mkdir -p $(@D)
+	@{ printf '/* made by the Makefile from the names of models/ */\n#include "models/desc.h"\n'; \
+	    printf 'extern const struct model %s;\n' $(MODEL_NAMES); \
+	    printf 'const struct model *const models_all[] = {\n'; \
+	    printf '    &%s,\n' $(MODEL_NAMES); printf '    NULL,\n};\n'; } > $@.new
+	@cmp -s $@.new $@ && rm -f $@.new || mv $@.new $@
+$(BUILD)/obj/models_list.o: $(MODELS_LIST) $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(COMPILE)
 
 # assembly embeds the files of the demo model with .incbin, which -MMD does not see
 $(BUILD)/obj/%.o: %.S $(FLAGS_FILE) $(wildcard demo-model/*)

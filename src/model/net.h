@@ -12,6 +12,18 @@
 #include "kernels/kernels.h"
 #include "models/desc.h"
 
+/* ---- what follows from a model's numbers (shapes.c) ---- */
+/* Shape of the tensor in a slot, outermost first: returns 2, 1 (dims[1] is 1), or 0 when the model
+ * has none. */
+unsigned slot_shape(const struct model *m, enum slot s, uint64_t dims[2]);
+/* Parameters of the text part; a tied embedding counts once. */
+uint64_t model_params(const struct model *m);
+/* What q.k is multiplied by. */
+float model_attn_scale(const struct model *m);
+#define SLOT_NAME 128
+/* The tensor name that a pattern of the family gives for a layer. */
+void slot_name(const char *pattern, uint32_t layer, char out[SLOT_NAME]);
+
 /* ---- facts ---- */
 enum trust {
     TRUST_VERIFIED, /* equals the table of a known model in every number */
@@ -19,17 +31,26 @@ enum trust {
 };
 struct facts {
     struct model m;        /* numbers of this file; m.name of the known model, or the file's own name */
-    const struct model *known; /* table row that it was compared with; NULL for a derived one */
+    const struct model *known; /* table row that it equals; NULL for a derived one */
     enum trust trust;
     bool from_gguf;
-    bool has_vision;       /* the config or file has an image tower */
+    bool has_vision;       /* the model also has an image tower, which is not used */
     struct arena arena;    /* owns rope factors, pattern and names when they came from the file */
 };
-/* HF: text of config.json and generation_config.json (the latter may be NULL).
- * hint: folder or file name, or an id; decides between known models with equal numbers. May be NULL. */
-slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t n, const char *generation, size_t n_generation,
-                          const char *hint, struct facts *out, slm_why *why);
-slm_err facts_from_gguf(const struct slm_hooks *h, const struct tensors *t, const char *hint, struct facts *out, slm_why *why);
+/* Both read a file's numbers, refuse what the engine does not compute (by name, E_UNSUPPORTED), and
+ * compare with the known models: a file of the same family, layers, hidden, heads, ffn, vocabulary
+ * and context as a known one (or of that shape and its name) has to equal it in every number, else
+ * E_MISMATCH with both values. Anything else is derived.
+ * hint  a name from outside (id, folder, file name), used where known models have equal numbers and
+ *       the file does not say which it is; may be NULL.
+ * On failure *out holds nothing that needs freeing. */
+/* HF: text of config.json and generation_config.json (the latter may be NULL). */
+slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t n, const char *generation,
+                          size_t n_generation, const char *hint, struct facts *out, slm_why *why);
+slm_err facts_from_gguf(const struct slm_hooks *h, const struct tensors *t, const char *hint, struct facts *out,
+                        slm_why *why);
+/* The facts of a table row, for plans without a file. */
+void facts_from_model(const struct slm_hooks *h, const struct model *m, struct facts *out);
 void facts_free(struct facts *f);
 
 /* ---- net ---- */
@@ -48,7 +69,8 @@ struct net {
     const float *final_norm;
     struct layer *layers;    /* [m->layers] */
     bool norm_plus_one;      /* of this file (false for GGUF, which holds 1 + w) */
-    bool interleaved_rope;   /* of this file */
+    bool interleaved_rope;   /* q and k rows stand as pairs (2i, 2i + 1) in the matrices as bound */
+    bool has_vision;         /* the file holds an image tower (not bound) */
     float embed_scale;       /* 1, or sqrt(H) in float32 */
     bool exact;              /* PLAIN matrices, float32 everything */
     struct arena arena;      /* small things: norms as float32, layers */
@@ -129,7 +151,7 @@ struct forward; /* scratch of one session: sized once, allocates nothing afterwa
 slm_err forward_new(const struct slm_hooks *h, const struct net *net, const struct rope *rope, struct pool *pool,
                     uint32_t max_rows, uint32_t max_logit_rows, uint32_t context, struct forward **out, slm_why *why);
 void forward_free(struct forward *f);
-uint64_t forward_bytes(const struct model *m, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context, unsigned threads);
+uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context, unsigned threads);
 /* ids [sum of n]. logits: [n rows asked for, vocab] in row order. Returns E_ARG for an id outside the
  * vocabulary rows, E_NUMERIC when a logit is not finite (the kv is then truncated back). */
 slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices, const int32_t *ids,

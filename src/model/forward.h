@@ -1,0 +1,86 @@
+/* forward.h - the scratch of a forward pass, shared by forward.c and attend.c. */
+#ifndef SLM_MODEL_FORWARD_H
+#define SLM_MODEL_FORWARD_H
+
+#include "model/kv.h"
+
+#define TILE_QUERIES 32 /* queries that share one pass over a span's keys and values, about */
+#define MAX_THREADS POOL_MAX
+
+/* What one thread has for itself. All 64-byte aligned. */
+struct thread_scratch {
+    uint8_t *matmul;   /* the largest that any matrix asks for */
+    float *row;        /* [widest of H, Q, F] */
+    float *queries;    /* [tile][head_dim] */
+    float *scores;     /* [tile][SPAN] */
+    float *mixed;      /* [tile][head_dim] of one span */
+    float *total;      /* [tile][head_dim] of all spans so far */
+    float *span_max, *span_sum, *run_max, *run_sum; /* [tile] */
+};
+
+/* One row of the batch: which slice, which position. */
+struct row_place {
+    uint32_t slice, position;
+    int32_t logit; /* row of the output, or -1 */
+};
+
+struct forward {
+    struct slm_hooks hooks;
+    const struct net *net;
+    const struct kernels *k;
+    const struct rope *rope;
+    struct pool *pool;
+    uint32_t max_rows, max_logit_rows, context;
+    unsigned threads;
+    uint32_t group;        /* query heads that share a kv head */
+    uint32_t tile_tokens;  /* tokens of a query tile */
+    uint32_t tile;         /* its queries: tile_tokens x group */
+    bool needs[ACT_COUNT]; /* forms of activations that some matrix wants */
+    size_t act_row[ACT_COUNT]; /* bytes of the widest row in that form */
+
+    /* Rows of the batch [R = max_rows]. H hidden, Q heads x head_dim, K kv_heads x head_dim, F ffn. */
+    float *x;              /* [R, H] residual stream */
+    float *y;              /* [R, H] result of attention or ffn before it is added */
+    float *q, *k_new, *v_new, *mix; /* [R, Q], [R, K], [R, K], [R, Q] */
+    float *gate, *up;      /* [R, F]; share the memory of the four above */
+    uint8_t *act[ACT_COUNT]; /* [R][act_row] */
+    float *cosine[2], *sine[2]; /* [R, pairs]: of full and of sliding layers */
+    struct row_place *place; /* [R] */
+    struct slice *slices;  /* [R] copy for the run */
+    uint32_t *slice_row;   /* [R + 1] first row of each slice */
+    uint32_t *slice_unit;  /* [R + 1] first unit of attention work of each slice */
+    float *partial;        /* [heads x spans of the context][head_dim + 2]: span results of a decoding step */
+    struct ticket *tickets; /* [phases] */
+    struct thread_scratch *scratch; /* [threads] */
+    uint8_t *block;
+
+    /* of the run in progress */
+    uint32_t n_rows, n_slices, n_logits;
+    const int32_t *ids;
+    float *logits;
+    const struct forward_taps *taps;
+    _Atomic bool broken;   /* a number is not finite */
+};
+
+/* A thread inside forward_run. All threads pass the same phases, so that the ticket of a phase is
+ * found by counting. */
+struct worker {
+    struct forward *f;
+    const struct thread_scratch *s;
+    unsigned index, count;
+    uint32_t phase;
+};
+static inline struct ticket *worker_ticket(const struct worker *w) {
+    return &w->f->tickets[w->phase];
+}
+static inline void worker_sync(struct worker *w) {
+    pool_barrier(w->f->pool, w->index);
+    w->phase++;
+}
+
+/* attend.c: f->q [R, Q] and the caches of layer i -> f->mix [R, Q]. Ends with all threads in step.
+ * Uses two phases. */
+void attend(struct worker *w, uint32_t layer);
+#define ATTEND_PHASES 2
+
+#endif

@@ -1,0 +1,54 @@
+/* plan.c - bytes of everything, known before anything is touched.
+ *
+ * The weights are bound as for running, without being read (but for a separate output matrix, which
+ * is compared with the embedding), and the sizes come from the functions that the allocations use. */
+#include "model/weights.h"
+
+/* Tokenizer and template in memory per token of the vocabulary: text, hash entry, merges. Measured on
+ * the four vocabularies; the only figure here that is not exact. */
+#define VOCABULARY_BYTES_PER_TOKEN 128
+
+static bool add_all(uint64_t *total, const uint64_t *parts, size_t n) {
+    *total = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!add_u64_ok(*total, parts[i], total))
+            return false;
+    return true;
+}
+
+static slm_err count(const struct net *net, const struct plan_request *r, struct plan *p, slm_why *why) {
+    const struct model *m = net->m;
+    uint64_t logits = (uint64_t)r->logit_rows * m->vocab * sizeof(float);
+    uint64_t scratch = forward_bytes(net, r->chunk, r->logit_rows, r->context, r->threads);
+    uint64_t all = 0;
+    p->weights_file = net->mapped_bytes;
+    p->weights_packed = net->packed_bytes;
+    p->kv_per_sequence = kv_bytes(m, r->kv, r->context, r->chunk);
+    p->vocabulary = (uint64_t)m->vocab * VOCABULARY_BYTES_PER_TOKEN;
+    if (!mul_u64_ok(p->kv_per_sequence, r->sequences, &p->kv) || !add_u64_ok(scratch, logits, &p->scratch) ||
+        !add_all(&all, (const uint64_t[]){ p->weights_file, p->weights_packed, p->kv, p->scratch, p->vocabulary }, 5))
+        return fail(why, SLM_E_MEMORY, SLM_NO_OFFSET, "a context of %u positions for %u sequences is too many bytes", r->context,
+                    r->sequences);
+    p->total = all;
+    return SLM_OK;
+}
+
+slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k, const struct plan_request *r,
+                  struct plan *out, slm_why *why) {
+    struct net net = { .kernels = k, .exact = r->exact };
+    struct bindings b;
+    struct plan p = { 0 };
+    const struct slm_hooks *h = t != NULL ? t->hooks : f->arena.hooks;
+    if (r->context == 0 || r->sequences == 0 || r->chunk == 0 || r->threads == 0 || r->logit_rows > r->chunk)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "a plan for %u positions, %u sequences, chunks of %u, %u threads", r->context,
+                    r->sequences, r->chunk, r->threads);
+    slm_err err = weights_bind(&net, &b, h, t, f, true, why);
+    if (err == SLM_OK)
+        err = weights_arrange(&net, &b, why);
+    if (err == SLM_OK)
+        err = count(&net, r, &p, why);
+    net_free(&net);
+    if (err == SLM_OK)
+        *out = p;
+    return err;
+}
