@@ -306,6 +306,20 @@ static void typed_access(void **state) {
     /* the first error is kept */
     assert_false(gguf_str(m, "u8", &s, &n, &err, &detail));
     assert_non_null(strstr(detail.message, "a bool"));
+    err = SLM_OK;
+    assert_false(gguf_f32(m, "u8", &f, &err, &detail));
+    assert_non_null(strstr(detail.message, "'u8' is of type u8, a floating-point"));
+    err = SLM_OK;
+    assert_false(gguf_f32(m, "absent", &f, &err, NULL));
+    assert_false(gguf_bool(m, "absent", &b, &err, NULL));
+    assert_false(gguf_str(m, "absent", &s, &n, &err, NULL));
+    assert_int_equal(err, SLM_OK);
+    uint64_t cursor = 0;
+    assert_false(gguf_next_str(gguf_find(m, "u8"), &cursor, &s, &n));
+    assert_false(gguf_next_str(gguf_find(m, "arr"), &cursor, &s, &n));
+    assert_null(gguf_at(m, gguf_count(m)));
+    assert_string_equal(gguf_type_name(GGUF_STRING), "string");
+    assert_string_equal(gguf_type_name((enum gguf_type)13), "unknown");
     const struct gguf_value *arr = gguf_find(m, "arr");
     assert_int_equal(arr->count, 2);
     assert_int_equal(gguf_item_int(arr, 0), -7);

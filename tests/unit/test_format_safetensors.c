@@ -141,6 +141,11 @@ static void headers(void **state) {
     refused("{\"__metadata__\":[]," W "}", 8, SLM_E_FORMAT, "__metadata__ is not an object", NULL);
     refused("{" W "} x", 8, SLM_E_FORMAT, "JSON", NULL);
     refused("{" W ",}", 8, SLM_E_FORMAT, "JSON", NULL);
+    refused("{\"__metadata__\":{\"a\":\"b\" 1}," W "}", 8, SLM_E_FORMAT, "JSON", NULL);
+    char name[300] = "{\"";
+    memset(name + 2, 'n', 256);
+    strcpy(name + 258, "\":{}}");
+    refused(name, 0, SLM_E_UNSUPPORTED, "too long: 256 bytes", "from 1 to 255");
     refused("{\"\":{}}", 0, SLM_E_FORMAT, "is empty", "255");
     refused("{\"a\\u0000b\":{}}", 0, SLM_E_FORMAT, "control character", "255");
     refused("{\"a\xff\":{}}", 0, SLM_E_ENCODING, "UTF-8", NULL);
@@ -242,7 +247,8 @@ static void folder_gives(struct folder *f, slm_err code, const char *a, const ch
         snprintf(path, sizeof path, "%s/%s", dir, f->files[i].name);
         FILE *out = fopen(path, "wb");
         assert_non_null(out);
-        assert_int_equal(fwrite(f->files[i].data, 1, f->files[i].size, out), f->files[i].size);
+        if (f->files[i].size > 0)
+            assert_int_equal(fwrite(f->files[i].data, 1, f->files[i].size, out), f->files[i].size);
         fclose(out);
     }
     memset(&why, 0, sizeof why);
@@ -309,6 +315,34 @@ static void shards(void **state) {
     f = two_shards("");
     folder_gives(&f, SLM_E_FORMAT, "JSON", INDEX);
 
+    f = two_shards("[]");
+    folder_gives(&f, SLM_E_FORMAT, "the index is not an object", INDEX);
+    f = two_shards("{\"weight_map\":[]}");
+    folder_gives(&f, SLM_E_FORMAT, "weight_map is not an object", INDEX);
+    f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\"},\"weight_map\":{}}");
+    folder_gives(&f, SLM_E_FORMAT, "weight_map occurs twice", INDEX);
+    f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\" \"v\"");
+    folder_gives(&f, SLM_E_FORMAT, "JSON", INDEX);
+    f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\"} \"v\"");
+    folder_gives(&f, SLM_E_FORMAT, "JSON", INDEX);
+    f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\"}} x");
+    folder_gives(&f, SLM_E_FORMAT, "JSON", INDEX);
+    f = two_shards("{\"weight_map\":{\"w\\u0007\":\"a.safetensors\"}}");
+    folder_gives(&f, SLM_E_FORMAT, "tensor name holds a control character: 2 bytes", INDEX);
+    f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\"}}");
+    folder_gives(&f, SLM_OK, NULL, NULL); /* other files in the folder are none of its business */
+    f = (struct folder){ 0 };
+    put_text_file(&f, INDEX, "{\"weight_map\":{\"w\":\"a.safetensors\"}}");
+    put_text_file(&f, "a.safetensors", "short");
+    folder_gives(&f, SLM_E_FORMAT, "a.safetensors: 8 bytes wanted, 5 left", NULL);
+    f = (struct folder){ 0 };
+    put_text_file(&f, INDEX, "{\"weight_map\":{\"w\":\"a.safetensors\"}}");
+    put_text_file(&f, "a.safetensors", "\1\0\0\0\0\0\0\0");
+    f.images[1].n = 0; /* a header of one byte that is no object */
+    img_bytes(&f.images[1], "\1\0\0\0\0\0\0\0[]", 10);
+    f.files[1] = (struct memory_file){ "a.safetensors", f.images[1].data, 10 };
+    folder_gives(&f, SLM_E_FORMAT, "the header of 1 bytes does not begin with '{'", NULL);
+
     static const char *const paths[] = { "../a.safetensors", "/etc/passwd", "x/a.safetensors", "..", ".", "",
                                          "a..b", "x\\\\y", "a\\u0000b" };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
@@ -346,6 +380,37 @@ static void too_many_shards(void **state) {
     slm_err err = tensors_open_memory(NULL, files, 2, &t, &why);
     expect(err, t, &why, SLM_E_UNSUPPORTED, "1025 shards", "at most 1024");
     img_free(&g);
+}
+
+/* Counts just above what is read, in a file and in an index. */
+static void too_many_tensors(void **state) {
+    (void)state;
+    struct image json = { 0 }, index = { 0 };
+    img_bytes(&index, "{\"weight_map\":", 14);
+    for (int i = 0; i <= MAX_TENSORS; i++) {
+        char entry[96];
+        int n = snprintf(entry, sizeof entry, "%c\"%x\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[%d,%d]}",
+                         i ? ',' : '{', i, 2 * i, 2 * i + 2);
+        img_bytes(&json, entry, (size_t)n);
+        n = snprintf(entry, sizeof entry, "%c\"%x\":\"a\"", i ? ',' : '{', i);
+        img_bytes(&index, entry, (size_t)n);
+    }
+    img_bytes(&json, "}", 2);
+    img_bytes(&index, "}}", 2);
+    refused((const char *)json.data, (size_t)2 * MAX_TENSORS + 2, SLM_E_UNSUPPORTED, "65537 tensors", "at most 65536");
+    struct memory_file files[] = { { INDEX, index.data, index.n }, { "a", "", 0 } };
+    struct tensors *t;
+    slm_why why = { 0 };
+    slm_err err = tensors_open_memory(NULL, files, 2, &t, &why);
+    expect(err, t, &why, SLM_E_UNSUPPORTED, "65537 tensors", "at most 65536");
+    img_free(&json);
+    img_free(&index);
+    char *large = calloc(100000001, 1);
+    assert_non_null(large);
+    files[0] = (struct memory_file){ INDEX, large, 100000001 };
+    err = tensors_open_memory(NULL, files, 2, &t, &why);
+    expect(err, t, &why, SLM_E_UNSUPPORTED, "index of 100000001 bytes", "at most 100000000");
+    free(large);
 }
 
 static void folders(void **state) {
@@ -442,6 +507,7 @@ int main(void) {
         cmocka_unit_test(long_header),
         cmocka_unit_test(shards),
         cmocka_unit_test(too_many_shards),
+        cmocka_unit_test(too_many_tensors),
         cmocka_unit_test(folders),
         cmocka_unit_test(twins),
     };

@@ -267,6 +267,31 @@ static void misuse(void **state) {
     assert_int_equal(gguf_writer_close(w, false, &why), SLM_OK); /* given up */
     assert_int_equal(gguf_writer_close(NULL, true, &why), SLM_OK);
     assert_int_equal(files_beside(path), before);
+    FRESH();
+    const uint64_t wide[] = { (uint64_t)1 << 60, 4 };
+    gguf_put_tensor(w, "a", DT_F32, 1, wide);
+    gguf_put_tensor(w, "b", DT_F32, 1, wide);
+    ends_with(w, path, SLM_E_ARG, "up to tensor 'b' exceeds 9223372036854775807");
+    FRESH();
+    char key[32];
+    for (int i = 0; i < 65536; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        assert_int_equal(gguf_put_bool(w, key, false), SLM_OK);
+    }
+    assert_int_equal(gguf_put_u32(w, "more", 1), SLM_E_ARG);
+    ends_with(w, path, SLM_E_ARG, "65537 metadata entries, at most 65536");
+    FRESH();
+    for (int i = 0; i < MAX_TENSORS; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        assert_int_equal(gguf_put_tensor(w, key, DT_F32, 2, four), SLM_OK);
+    }
+    assert_int_equal(gguf_put_tensor(w, "more", DT_F32, 2, four), SLM_E_ARG);
+    ends_with(w, path, SLM_E_ARG, "65537 tensors, at most 65536");
+    FRESH();
+    const uint8_t bytes[8] = { 32 };
+    const struct gguf_value odd = { "general.alignment", GGUF_U64, GGUF_U8, 1, bytes, 8, 0 };
+    assert_int_equal(gguf_put_raw(w, &odd), SLM_E_ARG);
+    ends_with(w, path, SLM_E_ARG, "of type u64, not u32");
 #undef FRESH
 }
 
@@ -342,6 +367,59 @@ static void full_disk(void **state) {
     assert_int_equal(stat("/dev/null", &st), 0);
     assert_true(S_ISCHR(st.st_mode));
     unlink(path);
+}
+
+/* ---- files that appear when they are complete ---- */
+
+static void output_files(void **state) {
+    (void)state;
+    char path[1024], dir[2048];
+    new_path(path, sizeof path, "o.bin");
+    size_t before = files_beside(path);
+    struct outfile *f;
+    slm_why why;
+    const size_t n = 1000000; /* pieces below and above the buffer */
+    uint8_t *data = malloc(n);
+    for (size_t i = 0; i < n; i++)
+        data[i] = (uint8_t)(i * i >> 3);
+    assert_int_equal(outfile_open(NULL, path, &f, &why), SLM_OK);
+    static const size_t cuts[] = { 0, 1, 200000, 262145, 262146, 700000, 1000000 };
+    for (size_t i = 1; i < ARRAY_LEN(cuts); i++)
+        assert_int_equal(outfile_write(f, data + cuts[i - 1], cuts[i] - cuts[i - 1], &why), SLM_OK);
+    assert_int_equal(outfile_size(f), n);
+    assert_int_equal(outfile_close(f, true, &why), SLM_OK);
+    size_t n_back;
+    char *back = slurp(path, &n_back);
+    assert_int_equal(n_back, n);
+    assert_memory_equal(back, data, n);
+    free(back);
+    /* given up: the old one stays; two writers at once do not meet */
+    struct outfile *g;
+    assert_int_equal(outfile_open(NULL, path, &f, &why), SLM_OK);
+    assert_int_equal(outfile_open(NULL, path, &g, &why), SLM_OK);
+    outfile_write(f, "abc", 3, &why);
+    outfile_write(g, "defg", 4, &why);
+    assert_int_equal(outfile_close(f, false, &why), SLM_OK);
+    back = slurp(path, &n_back);
+    assert_int_equal(n_back, n);
+    free(back);
+    assert_int_equal(outfile_close(g, true, &why), SLM_OK);
+    back = slurp(path, &n_back);
+    assert_int_equal(n_back, 4);
+    free(back);
+    assert_int_equal(files_beside(path), before + 1);
+    /* a folder is in the way */
+    snprintf(dir, sizeof dir, "%s.d", path);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    assert_int_equal(outfile_open(NULL, dir, &f, &why), SLM_OK);
+    outfile_write(f, "abc", 3, &why);
+    assert_int_equal(outfile_close(f, true, &why), SLM_E_IO);
+    assert_non_null(strstr(why.message, "cannot rename"));
+    rmdir(dir);
+    assert_int_equal(files_beside(path), before + 1);
+    assert_int_equal(outfile_close(NULL, true, &why), SLM_OK);
+    unlink(path);
+    free(data);
 }
 
 /* ---- NPY ---- */
@@ -459,6 +537,16 @@ static void npy_files(void **state) {
     uint32_t n;
     uint64_t dims[MAX_DIMS];
     slm_why why;
+    assert_int_equal(npy_map_f32("/nowhere/x.npy", &m, &data, &n, dims, &why), SLM_E_NOTFOUND);
+    struct image odd = { 0 }; /* sound, but the data is not where floats may be */
+    const char *dict = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }";
+    img_bytes(&odd, "\x93NUMPY\x01\x00", 8);
+    img_le(&odd, strlen(dict), 2);
+    img_bytes(&odd, dict, strlen(dict));
+    img_fill(&odd, 4);
+    assert_int_equal(npy_parse_f32(odd.data, odd.n, &data, &n, dims, &why), SLM_E_UNSUPPORTED);
+    assert_non_null(strstr(why.message, "at byte 67, no multiple of 4"));
+    img_free(&odd);
     assert_int_equal(npy_map_f32(path, &m, &data, &n, dims, &why), SLM_E_FORMAT);
     assert_non_null(strstr(why.message, "bad.npy: no NPY file: it begins with byte 0x6e, not 0x93"));
 }
@@ -466,7 +554,7 @@ static void npy_files(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_value), cmocka_unit_test(random_round_trips), cmocka_unit_test(misuse),
-        cmocka_unit_test(not_writable),        cmocka_unit_test(full_disk),          cmocka_unit_test(npy_round_trips),
+        cmocka_unit_test(output_files),        cmocka_unit_test(not_writable),        cmocka_unit_test(full_disk),          cmocka_unit_test(npy_round_trips),
         cmocka_unit_test(npy_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
