@@ -40,7 +40,8 @@ ATTR_UNUSED static void img_text(struct image *g, const char *s) {
     img_le(g, strlen(s), 8);
     img_bytes(g, s, strlen(s));
 }
-ATTR_UNUSED static void img_head(struct image *g, uint32_t version, uint64_t n_tensors, uint64_t n_kv) {
+ATTR_UNUSED static void img_head(struct image *g, uint32_t version, uint64_t n_tensors,
+                                 uint64_t n_kv) {
     img_bytes(g, "GGUF", 4);
     img_le(g, version, 4);
     img_le(g, n_tensors, 8);
@@ -58,14 +59,15 @@ ATTR_UNUSED static void img_kv_str(struct image *g, const char *key, const char 
     img_kv(g, key, GGUF_STRING);
     img_text(g, v);
 }
-ATTR_UNUSED static void img_array(struct image *g, const char *key, enum gguf_type item, uint64_t count) {
+ATTR_UNUSED static void img_array(struct image *g, const char *key, enum gguf_type item,
+                                  uint64_t count) {
     img_kv(g, key, GGUF_ARRAY);
     img_le(g, (uint64_t)item, 4);
     img_le(g, count, 8);
 }
 /* dims innermost first, as in the file; ends at the first 0 */
-ATTR_UNUSED static void img_tensor(struct image *g, const char *name, uint32_t type, uint64_t offset, uint64_t d0,
-                                   uint64_t d1) {
+ATTR_UNUSED static void img_tensor(struct image *g, const char *name, uint32_t type,
+                                   uint64_t offset, uint64_t d0, uint64_t d1) {
     img_text(g, name);
     img_le(g, d1 ? 2 : 1, 4);
     img_le(g, d0, 8);
@@ -103,9 +105,9 @@ ATTR_UNUSED static struct image img_sample(void) {
     img_le(&g, 1, 1);
     img_kv(&g, "a.big", GGUF_U64);
     img_le(&g, 77, 8);
-    img_tensor(&g, "w", DT_F32, 0, 4, 3);      /* 48 bytes */
-    img_tensor(&g, "q", DT_Q8_0, 64, 32, 2);   /* 68 bytes */
-    img_tensor(&g, "b", DT_BF16, 160, 5, 0);   /* 10 bytes */
+    img_tensor(&g, "w", DT_F32, 0, 4, 3);    /* 48 bytes */
+    img_tensor(&g, "q", DT_Q8_0, 64, 32, 2); /* 68 bytes */
+    img_tensor(&g, "b", DT_BF16, 160, 5, 0); /* 10 bytes */
     img_pad(&g, 32);
     img_fill(&g, 170);
     return g;
@@ -172,11 +174,13 @@ static void fields_scalar(struct fields *f, uint32_t type) {
         (void)fields_take(f, widths[type], "value", false);
 }
 /* Finds fields [cap] of a GGUF image, as far as it makes sense; returns how many. */
-ATTR_UNUSED static size_t fields_find(const uint8_t *data, size_t size, struct field *at, size_t cap) {
+ATTR_UNUSED static size_t fields_find(const uint8_t *data, size_t size, struct field *at,
+                                      size_t cap) {
     struct fields f = { .at = at, .cap = cap, .data = data, .size = size };
     fields_skip(&f, 4);
     (void)fields_take(&f, 4, "version", false);
-    uint64_t n_tensors = fields_take(&f, 8, "n_tensors", true), n_kv = fields_take(&f, 8, "n_kv", true);
+    uint64_t n_tensors = fields_take(&f, 8, "n_tensors", true),
+             n_kv = fields_take(&f, 8, "n_kv", true);
     for (uint64_t i = 0; i < n_kv && !f.ended && f.n < cap; i++) {
         fields_text(&f, "key length");
         uint32_t type = (uint32_t)fields_take(&f, 4, "type", false);
@@ -202,12 +206,35 @@ ATTR_UNUSED static size_t fields_find(const uint8_t *data, size_t size, struct f
 
 /* Values at which sizes go wrong: out [BOUNDARY_VALUES] for a file of n bytes. */
 #define BOUNDARY_VALUES 26
-ATTR_UNUSED static size_t boundary_values(uint64_t n, uint64_t alignment, uint64_t out[BOUNDARY_VALUES]) {
+ATTR_UNUSED static size_t boundary_values(uint64_t n, uint64_t alignment,
+                                          uint64_t out[BOUNDARY_VALUES]) {
     const uint64_t two31 = (uint64_t)1 << 31, two32 = (uint64_t)1 << 32, two63 = (uint64_t)1 << 63;
-    const uint64_t all[BOUNDARY_VALUES] = {
-        0, 1, 2, 3, two31 - 1, two31, two31 + 1, two32 - 1, two32, two32 + 1, two63 - 1, two63, two63 + 1, UINT64_MAX,
-        UINT64_MAX - 1, UINT64_MAX / 4 + 1, n - 1, n, n + 1, alignment - 1, alignment, alignment + 1, 7, 8, 9, 65537
-    };
+    const uint64_t all[BOUNDARY_VALUES] = { 0,
+                                            1,
+                                            2,
+                                            3,
+                                            two31 - 1,
+                                            two31,
+                                            two31 + 1,
+                                            two32 - 1,
+                                            two32,
+                                            two32 + 1,
+                                            two63 - 1,
+                                            two63,
+                                            two63 + 1,
+                                            UINT64_MAX,
+                                            UINT64_MAX - 1,
+                                            UINT64_MAX / 4 + 1,
+                                            n - 1,
+                                            n,
+                                            n + 1,
+                                            alignment - 1,
+                                            alignment,
+                                            alignment + 1,
+                                            7,
+                                            8,
+                                            9,
+                                            65537 };
     memcpy(out, all, sizeof all);
     return BOUNDARY_VALUES;
 }
@@ -220,18 +247,20 @@ ATTR_UNUSED static void field_set(uint8_t *data, const struct field *f, uint64_t
 
 /* Reads every byte of every tensor and of the metadata; true when all that the header of format.h
  * promises holds. files [n]: what t was opened from. */
-ATTR_UNUSED static bool image_sound(const struct tensors *t, const struct memory_file *files, size_t n) {
+ATTR_UNUSED static bool image_sound(const struct tensors *t, const struct memory_file *files,
+                                    size_t n) {
     volatile uint8_t sink = 0;
     for (uint32_t i = 0; i < t->n; i++) {
         const struct tensor_info *x = &t->list[i];
         bool inside = false;
         for (size_t k = 0; k < n; k++) {
             uintptr_t begin = (uintptr_t)files[k].data, at = (uintptr_t)x->data;
-            inside |= at >= begin && at - begin <= files[k].size && x->size <= files[k].size - (at - begin) &&
-                      x->offset == at - begin;
+            inside |= at >= begin && at - begin <= files[k].size &&
+                      x->size <= files[k].size - (at - begin) && x->offset == at - begin;
         }
-        if (!inside || x->size == 0 || x->n_dims > MAX_DIMS || x->name[0] == '\0' || strlen(x->name) > 255 ||
-            tensors_find(t, x->name) != x || (i > 0 && strcmp(t->list[i - 1].name, x->name) >= 0))
+        if (!inside || x->size == 0 || x->n_dims > MAX_DIMS || x->name[0] == '\0' ||
+            strlen(x->name) > 255 || tensors_find(t, x->name) != x ||
+            (i > 0 && strcmp(t->list[i - 1].name, x->name) >= 0))
             return false;
         for (uint64_t b = 0; b < x->size; b++)
             sink = (uint8_t)(sink ^ x->data[b]);
@@ -247,10 +276,12 @@ ATTR_UNUSED static bool image_sound(const struct tensors *t, const struct memory
         size_t len;
         while (v->type == GGUF_ARRAY && gguf_next_str(v, &cursor, &s, &len))
             count++;
-        if (v->type == GGUF_ARRAY && v->item == GGUF_STRING && (count != v->count || cursor != v->size))
+        if (v->type == GGUF_ARRAY && v->item == GGUF_STRING &&
+            (count != v->count || cursor != v->size))
             return false;
         for (uint64_t k = 0; v->type == GGUF_ARRAY && v->item != GGUF_STRING && k < v->count; k++)
-            sink = (uint8_t)(sink ^ (uint8_t)gguf_item_int(v, k) ^ (uint8_t)(gguf_item_f32(v, k) > 0));
+            sink =
+                (uint8_t)(sink ^ (uint8_t)gguf_item_int(v, k) ^ (uint8_t)(gguf_item_f32(v, k) > 0));
     }
     return true;
 }
@@ -291,7 +322,9 @@ static void *counter_resize(void *user, void *p, size_t n) {
     return q;
 }
 ATTR_UNUSED static void counter_init(struct counter *c) {
-    *c = (struct counter){ .hooks = { .size = sizeof c->hooks, .alloc = counter_alloc, .resize = counter_resize,
+    *c = (struct counter){ .hooks = { .size = sizeof c->hooks,
+                                      .alloc = counter_alloc,
+                                      .resize = counter_resize,
                                       .release = counter_release } };
     c->hooks.user = c;
 }

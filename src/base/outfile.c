@@ -20,17 +20,17 @@ struct outfile {
     char *path;
     char *temp; /* "" when the target is written directly */
     int fd;
-    slm_err err;       /* first failure */
-    slm_why failure;   /* its reason, so that close can tell it again */
-    uint64_t size;     /* bytes appended */
-    size_t pending;    /* of them in buffer */
+    slm_err err;     /* first failure */
+    slm_why failure; /* its reason, so that close can tell it again */
+    uint64_t size;   /* bytes appended */
+    size_t pending;  /* of them in buffer */
     uint8_t buffer[OUTFILE_BUFFER];
 };
 
 static slm_err fail_errno(struct outfile *f, int number, const char *what) {
     char text[128];
-    f->err = fail(&f->failure, number == ENOMEM ? SLM_E_NOMEM : SLM_E_IO, SLM_NO_OFFSET, "%s '%s': %s", what,
-                  f->path, strerror_r(number, text, sizeof text));
+    f->err = fail(&f->failure, number == ENOMEM ? SLM_E_NOMEM : SLM_E_IO, SLM_NO_OFFSET,
+                  "%s '%s': %s", what, f->path, strerror_r(number, text, sizeof text));
     return f->err;
 }
 
@@ -71,7 +71,8 @@ static void outfile_free(struct outfile *f) {
     mem_free(f->hooks, f);
 }
 
-slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile **out, slm_why *why) {
+slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile **out,
+                     slm_why *why) {
     *out = NULL;
     size_t n_path = strlen(path);
     struct outfile *f = mem_alloc(h, 1, sizeof *f);

@@ -15,7 +15,8 @@
 
 struct outfile;
 
-slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile **out, slm_why *why);
+slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile **out,
+                     slm_why *why);
 /* Appends n bytes, in any number of pieces. The first failure sticks. */
 slm_err outfile_write(struct outfile *f, const void *data, size_t n, slm_why *why);
 uint64_t outfile_size(const struct outfile *f); /* bytes appended so far */

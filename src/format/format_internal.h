@@ -5,7 +5,8 @@
 
 #include "format/format.h"
 
-#define MAX_NAME 255 /* bytes of a tensor name or metadata key; ggml allows 63, published files have 80 */
+#define MAX_NAME                                                                                   \
+    255 /* bytes of a tensor name or metadata key; ggml allows 63, published files have 80 */
 #define MAX_KV 65536
 #define ALIGNMENT_KEY "general.alignment"
 #define ALIGNMENT_DEFAULT 32
@@ -25,21 +26,23 @@ size_t gguf_type_bytes(uint32_t type);
 
 /* ---- where named files come from: a folder, or the caller's memory ---- */
 struct source {
-    const char *dir;                /* NULL: memory */
+    const char *dir;                 /* NULL: memory */
     const struct memory_file *files; /* [n] */
     size_t n;
     bool numbers; /* integer and F64 safetensors are listed too */
 };
-slm_err source_has(const struct source *s, const struct slm_hooks *h, const char *name, bool *has, slm_why *why);
-/* Maps the file; *path (in t->arena) is how to name it. Raises the arena's ceiling by 4 x size. */
-slm_err source_map(const struct source *s, struct tensors *t, const char *name, struct tensor_file *out,
+slm_err source_has(const struct source *s, const struct slm_hooks *h, const char *name, bool *has,
                    slm_why *why);
+/* Maps the file; *path (in t->arena) is how to name it. Raises the arena's ceiling by 4 x size. */
+slm_err source_map(const struct source *s, struct tensors *t, const char *name,
+                   struct tensor_file *out, slm_why *why);
 
 /* ---- reading one file into the container ---- each adds its tensors to t->list, unsorted */
 slm_err gguf_read(struct tensors *t, uint32_t file, slm_why *why);
 slm_err safetensors_read(struct tensors *t, uint32_t file, bool numbers, slm_why *why);
 /* A folder's index: maps all shards it names. */
-slm_err shards_read(struct tensors *t, const struct source *s, const char *index_name, slm_why *why);
+slm_err shards_read(struct tensors *t, const struct source *s, const char *index_name,
+                    slm_why *why);
 
 /* Room for one more tensor, zeroed, counted in t->n. The caller checks MAX_TENSORS first; NULL when
  * out of memory. The list may move. */

@@ -24,10 +24,10 @@ static const struct {
     const char *name;
     uint8_t bytes;
 } value_types[] = {
-    [GGUF_U8] = { "u8", 1 },         [GGUF_I8] = { "i8", 1 },       [GGUF_U16] = { "u16", 2 },
-    [GGUF_I16] = { "i16", 2 },       [GGUF_U32] = { "u32", 4 },     [GGUF_I32] = { "i32", 4 },
-    [GGUF_F32] = { "f32", 4 },       [GGUF_BOOL] = { "bool", 1 },   [GGUF_STRING] = { "string", 0 },
-    [GGUF_ARRAY] = { "array", 0 },   [GGUF_U64] = { "u64", 8 },     [GGUF_I64] = { "i64", 8 },
+    [GGUF_U8] = { "u8", 1 },       [GGUF_I8] = { "i8", 1 },     [GGUF_U16] = { "u16", 2 },
+    [GGUF_I16] = { "i16", 2 },     [GGUF_U32] = { "u32", 4 },   [GGUF_I32] = { "i32", 4 },
+    [GGUF_F32] = { "f32", 4 },     [GGUF_BOOL] = { "bool", 1 }, [GGUF_STRING] = { "string", 0 },
+    [GGUF_ARRAY] = { "array", 0 }, [GGUF_U64] = { "u64", 8 },   [GGUF_I64] = { "i64", 8 },
     [GGUF_F64] = { "f64", 8 },
 };
 
@@ -53,23 +53,31 @@ static slm_err read_header(struct reader *r, struct gguf *g, uint32_t *n_tensors
     size_t left = r->size - r->pos;
     r->pos = 4;
     if (g->version == 1)
-        return reader_fail(r, SLM_E_UNSUPPORTED, "GGUF version 1 (32-bit lengths); versions 2 and 3 are read");
+        return reader_fail(r, SLM_E_UNSUPPORTED,
+                           "GGUF version 1 (32-bit lengths); versions 2 and 3 are read");
     if (g->version != 0 && (g->version & 0xffff) == 0)
         return reader_fail(r, SLM_E_UNSUPPORTED,
-                           "big-endian GGUF (version word 0x%08" PRIx32 "); only little-endian is read", g->version);
+                           "big-endian GGUF (version word 0x%08" PRIx32
+                           "); only little-endian is read",
+                           g->version);
     if (g->version != 2 && g->version != 3)
-        return reader_fail(r, SLM_E_UNSUPPORTED, "GGUF version %" PRIu32 "; versions 2 and 3 are read", g->version);
+        return reader_fail(r, SLM_E_UNSUPPORTED,
+                           "GGUF version %" PRIu32 "; versions 2 and 3 are read", g->version);
     r->pos = 8;
     if (n_list > left / MIN_TENSOR_BYTES)
-        return reader_fail(r, SLM_E_FORMAT, "%" PRIu64 " tensors cannot be in the %zu bytes left", n_list, left);
+        return reader_fail(r, SLM_E_FORMAT, "%" PRIu64 " tensors cannot be in the %zu bytes left",
+                           n_list, left);
     if (n_list > MAX_TENSORS)
-        return reader_fail(r, SLM_E_UNSUPPORTED, "%" PRIu64 " tensors, at most %d are read", n_list, MAX_TENSORS);
+        return reader_fail(r, SLM_E_UNSUPPORTED, "%" PRIu64 " tensors, at most %d are read", n_list,
+                           MAX_TENSORS);
     r->pos = 16;
     if (n_kv > left / MIN_KV_BYTES)
-        return reader_fail(r, SLM_E_FORMAT, "%" PRIu64 " metadata entries cannot be in the %zu bytes left", n_kv,
+        return reader_fail(r, SLM_E_FORMAT,
+                           "%" PRIu64 " metadata entries cannot be in the %zu bytes left", n_kv,
                            left);
     if (n_kv > MAX_KV)
-        return reader_fail(r, SLM_E_UNSUPPORTED, "%" PRIu64 " metadata entries, at most %d are read", n_kv, MAX_KV);
+        return reader_fail(r, SLM_E_UNSUPPORTED,
+                           "%" PRIu64 " metadata entries, at most %d are read", n_kv, MAX_KV);
     r->pos = 24;
     *n_tensors = (uint32_t)n_list;
     g->n = (uint32_t)n_kv;
@@ -101,8 +109,8 @@ static slm_err read_name(struct tensors *t, struct reader *r, const char *what, 
     if (fault != NULL) {
         r->pos -= (size_t)n + 8;
         return reader_fail(r, n > MAX_NAME ? SLM_E_UNSUPPORTED : SLM_E_FORMAT,
-                           "%s %s: %" PRIu64 " bytes '%.*s', from 1 to %d printable ones are read", what, fault, n,
-                           n > 64 ? 64 : (int)n, s, MAX_NAME);
+                           "%s %s: %" PRIu64 " bytes '%.*s', from 1 to %d printable ones are read",
+                           what, fault, n, n > 64 ? 64 : (int)n, s, MAX_NAME);
     }
     *out = arena_strdup(&t->arena, s, (size_t)n);
     return *out != NULL ? SLM_OK : fail_nomem(r->why, what, (size_t)n + 1);
@@ -114,7 +122,8 @@ static slm_err check_bools(struct reader *r, const struct gguf_value *v) {
     for (uint64_t i = 0; i < v->count; i++)
         if (v->data[i] > 1) {
             r->pos = (size_t)(v->offset + i);
-            return reader_fail(r, SLM_E_FORMAT, "key '%s': a bool is %u, not 0 or 1", v->key, (unsigned)v->data[i]);
+            return reader_fail(r, SLM_E_FORMAT, "key '%s': a bool is %u, not 0 or 1", v->key,
+                               (unsigned)v->data[i]);
         }
     return SLM_OK;
 }
@@ -126,7 +135,8 @@ static slm_err check_strings(struct reader *r, struct gguf_value *v) {
         uint64_t n = read_u64(r);
         size_t left = r->size - r->pos;
         if (r->err == SLM_OK && n > left)
-            (void)FIELD_FAIL(r, 8, "key '%s': string %" PRIu64 " of %" PRIu64 " bytes, %zu left", v->key, i, n, left);
+            (void)FIELD_FAIL(r, 8, "key '%s': string %" PRIu64 " of %" PRIu64 " bytes, %zu left",
+                             v->key, i, n, left);
         if (r->err != SLM_OK)
             return r->err;
         r->pos += (size_t)n;
@@ -142,15 +152,16 @@ static slm_err read_array(struct reader *r, struct gguf_value *v) {
         return r->err;
     if (item == GGUF_ARRAY) {
         r->pos -= 12;
-        return reader_fail(r, SLM_E_UNSUPPORTED, "key '%s': an array of arrays; only flat arrays are read", v->key);
+        return reader_fail(r, SLM_E_UNSUPPORTED,
+                           "key '%s': an array of arrays; only flat arrays are read", v->key);
     }
     if (item >= ARRAY_LEN(value_types))
-        return FIELD_FAIL(r, 12, "key '%s': array items of type %" PRIu32 ", the last known is %d", v->key, item,
-                          GGUF_F64);
+        return FIELD_FAIL(r, 12, "key '%s': array items of type %" PRIu32 ", the last known is %d",
+                          v->key, item, GGUF_F64);
     size_t left = r->size - r->pos, least = item == GGUF_STRING ? 8 : value_types[item].bytes;
     if (count > left / least)
-        return FIELD_FAIL(r, 8, "key '%s': %" PRIu64 " array items cannot be in the %zu bytes left", v->key, count,
-                          left);
+        return FIELD_FAIL(r, 8, "key '%s': %" PRIu64 " array items cannot be in the %zu bytes left",
+                          v->key, count, left);
     v->item = (enum gguf_type)item;
     v->count = count;
     v->offset = r->pos;
@@ -167,7 +178,8 @@ static slm_err read_value(struct reader *r, struct gguf_value *v) {
     if (r->err != SLM_OK)
         return r->err;
     if (type >= ARRAY_LEN(value_types))
-        return FIELD_FAIL(r, 4, "key '%s': value of type %" PRIu32 ", the last known is %d", v->key, type, GGUF_F64);
+        return FIELD_FAIL(r, 4, "key '%s': value of type %" PRIu32 ", the last known is %d", v->key,
+                          type, GGUF_F64);
     v->type = (enum gguf_type)type;
     v->count = 1;
     if (type == GGUF_ARRAY)
@@ -222,9 +234,11 @@ static slm_err apply_metadata(struct gguf *g, slm_why *why) {
     uint32_t alignment = ALIGNMENT_DEFAULT, parts = 1;
     if (gguf_u32(g, ALIGNMENT_KEY, &alignment, &err, why)) {
         const struct gguf_value *v = gguf_find(g, ALIGNMENT_KEY);
-        if ((alignment & (alignment - 1)) != 0 || alignment < ALIGNMENT_MIN || alignment > ALIGNMENT_MAX)
-            return fail(why, SLM_E_FORMAT, v->offset, "%s is %" PRIu32 ", not a power of two from %d to %d",
-                        ALIGNMENT_KEY, alignment, ALIGNMENT_MIN, ALIGNMENT_MAX);
+        if ((alignment & (alignment - 1)) != 0 || alignment < ALIGNMENT_MIN ||
+            alignment > ALIGNMENT_MAX)
+            return fail(why, SLM_E_FORMAT, v->offset,
+                        "%s is %" PRIu32 ", not a power of two from %d to %d", ALIGNMENT_KEY,
+                        alignment, ALIGNMENT_MIN, ALIGNMENT_MAX);
     }
     g->alignment = alignment;
     if (gguf_u32(g, "split.count", &parts, &err, why) && parts > 1) {
@@ -232,8 +246,8 @@ static slm_err apply_metadata(struct gguf *g, slm_why *why) {
         (void)gguf_u32(g, "split.no", &no, &err, why);
         if (err == SLM_OK)
             return fail(why, SLM_E_UNSUPPORTED, gguf_find(g, "split.count")->offset,
-                        "part %" PRIu64 " of %" PRIu32 " of a split GGUF; join the parts first", (uint64_t)no + 1,
-                        parts);
+                        "part %" PRIu64 " of %" PRIu32 " of a split GGUF; join the parts first",
+                        (uint64_t)no + 1, parts);
     }
     return err;
 }
@@ -245,8 +259,9 @@ static const char *type_name(uint32_t id) {
     static const struct {
         uint32_t id;
         const char *name;
-    } others[] = { { 4, "Q4_2" },        { 5, "Q4_3" },        { 31, "Q4_0_4_4" },  { 32, "Q4_0_4_8" },
-                   { 33, "Q4_0_8_8" },   { 36, "IQ4_NL_4_4" }, { 37, "IQ4_NL_4_8" }, { 38, "IQ4_NL_8_8" } };
+    } others[] = { { 4, "Q4_2" },        { 5, "Q4_3" },       { 31, "Q4_0_4_4" },
+                   { 32, "Q4_0_4_8" },   { 33, "Q4_0_8_8" },  { 36, "IQ4_NL_4_4" },
+                   { 37, "IQ4_NL_4_8" }, { 38, "IQ4_NL_8_8" } };
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         if (others[i].id == id)
             return others[i].name;
@@ -259,8 +274,9 @@ static slm_err check_type(struct reader *r, const char *name, uint32_t id) {
     r->pos -= 4;
     const char *type = type_name(id);
     if (type != NULL)
-        return reader_fail(r, SLM_E_UNSUPPORTED, "tensor '%s' has type %s (%" PRIu32 "), which is not read", name,
-                           type, id);
+        return reader_fail(r, SLM_E_UNSUPPORTED,
+                           "tensor '%s' has type %s (%" PRIu32 "), which is not read", name, type,
+                           id);
     return reader_fail(r, SLM_E_UNSUPPORTED, "tensor '%s' has the unknown type %" PRIu32, name, id);
 }
 
@@ -269,16 +285,20 @@ static slm_err size_tensor(struct reader *r, struct tensor_info *x) {
     uint64_t rows = 1, cols = x->dims[x->n_dims - 1];
     const struct dtype_info *type = dtype_info((uint32_t)x->dtype);
     if (cols % type->block != 0)
-        return reader_fail(r, SLM_E_FORMAT, "tensor '%s' has rows of %" PRIu64 " elements, %s needs a multiple of %"
-                           PRIu32, x->name, cols, type->name, type->block);
+        return reader_fail(r, SLM_E_FORMAT,
+                           "tensor '%s' has rows of %" PRIu64
+                           " elements, %s needs a multiple of %" PRIu32,
+                           x->name, cols, type->name, type->block);
     size_t row_bytes, size;
     bool ok = dtype_row_bytes(x->dtype, cols, &row_bytes);
     for (uint32_t d = 0; d + 1 < x->n_dims; d++)
         ok = ok && mul_u64_ok(rows, x->dims[d], &rows);
     ok = ok && rows <= SIZE_MAX && mul_ok((size_t)rows, row_bytes, &size);
     if (!ok)
-        return reader_fail(r, SLM_E_FORMAT, "tensor '%s': rows of %" PRIu64 " elements times %" PRIu64
-                           " rows and more exceed 64 bits", x->name, cols, x->dims[0]);
+        return reader_fail(r, SLM_E_FORMAT,
+                           "tensor '%s': rows of %" PRIu64 " elements times %" PRIu64
+                           " rows and more exceed 64 bits",
+                           x->name, cols, x->dims[0]);
     x->size = size;
     return SLM_OK;
 }
@@ -288,12 +308,13 @@ static slm_err read_tensor(struct tensors *t, struct reader *r, struct tensor_in
     TRY(read_name(t, r, "tensor name", &x->name));
     x->n_dims = read_u32(r);
     if (r->err == SLM_OK && (x->n_dims < 1 || x->n_dims > MAX_DIMS))
-        return FIELD_FAIL(r, 4, "tensor '%s' has %" PRIu32 " dimensions, not 1 to %d", x->name, x->n_dims, MAX_DIMS);
+        return FIELD_FAIL(r, 4, "tensor '%s' has %" PRIu32 " dimensions, not 1 to %d", x->name,
+                          x->n_dims, MAX_DIMS);
     for (uint32_t d = x->n_dims; r->err == SLM_OK && d-- > 0;) {
         x->dims[d] = read_u64(r);
         if (r->err == SLM_OK && x->dims[d] == 0)
-            return FIELD_FAIL(r, 8, "tensor '%s': dimension %" PRIu32 " is 0, at least 1 is needed", x->name,
-                              x->n_dims - 1 - d);
+            return FIELD_FAIL(r, 8, "tensor '%s': dimension %" PRIu32 " is 0, at least 1 is needed",
+                              x->name, x->n_dims - 1 - d);
     }
     uint32_t type = read_u32(r);
     if (r->err != SLM_OK)
@@ -306,22 +327,24 @@ static slm_err read_tensor(struct tensors *t, struct reader *r, struct tensor_in
 }
 
 /* Turns offsets into places in the file. field [n]: where in the file each offset stands. */
-static slm_err place_tensors(struct tensors *t, const struct gguf *g, uint64_t start, const uint64_t *field,
-                             slm_why *why) {
+static slm_err place_tensors(struct tensors *t, const struct gguf *g, uint64_t start,
+                             const uint64_t *field, slm_why *why) {
     for (uint32_t i = 0; i < t->n; i++) {
         struct tensor_info *x = &t->list[i];
         const struct mapping *m = &t->files[x->file].map;
         if (start > m->size)
-            return fail(why, SLM_E_FORMAT, field[i], "tensor data starts at byte %" PRIu64 ", the file has %zu", start,
-                        m->size);
+            return fail(why, SLM_E_FORMAT, field[i],
+                        "tensor data starts at byte %" PRIu64 ", the file has %zu", start, m->size);
         if (x->offset % g->alignment != 0)
-            return fail(why, SLM_E_FORMAT, field[i], "tensor '%s' at offset %" PRIu64 ", no multiple of %" PRIu64,
-                        x->name, x->offset, g->alignment);
+            return fail(why, SLM_E_FORMAT, field[i],
+                        "tensor '%s' at offset %" PRIu64 ", no multiple of %" PRIu64, x->name,
+                        x->offset, g->alignment);
         uint64_t room = m->size - start;
         if (x->offset > room || x->size > room - x->offset)
-            return fail(why, SLM_E_FORMAT, field[i], "tensor '%s' needs %" PRIu64 " bytes at data offset %" PRIu64
-                        ", the file has %" PRIu64 " bytes of data; is it complete?", x->name, x->size, x->offset,
-                        room);
+            return fail(why, SLM_E_FORMAT, field[i],
+                        "tensor '%s' needs %" PRIu64 " bytes at data offset %" PRIu64
+                        ", the file has %" PRIu64 " bytes of data; is it complete?",
+                        x->name, x->size, x->offset, room);
         x->offset += start;
         x->data = m->data + x->offset;
     }
@@ -338,13 +361,16 @@ static slm_err check_overlap(struct tensors *t, slm_why *why) {
     for (uint32_t i = 1; i < t->n; i++) {
         const struct tensor_info *a = &t->list[i - 1], *b = &t->list[i];
         if (a->size > b->offset - a->offset)
-            return fail(why, SLM_E_FORMAT, b->offset, "tensor '%s' begins at byte %" PRIu64 ", inside '%s', which "
-                        "ends at %" PRIu64, b->name, b->offset, a->name, a->offset + a->size);
+            return fail(why, SLM_E_FORMAT, b->offset,
+                        "tensor '%s' begins at byte %" PRIu64 ", inside '%s', which "
+                        "ends at %" PRIu64,
+                        b->name, b->offset, a->name, a->offset + a->size);
     }
     return SLM_OK;
 }
 
-static slm_err read_tensors(struct tensors *t, struct reader *r, const struct gguf *g, uint32_t file, uint32_t n) {
+static slm_err read_tensors(struct tensors *t, struct reader *r, const struct gguf *g,
+                            uint32_t file, uint32_t n) {
     uint64_t *field = mem_alloc(t->hooks, n, sizeof *field);
     if (field == NULL)
         return fail_nomem(r->why, "tensor offsets", n * sizeof *field);

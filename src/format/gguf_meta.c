@@ -118,7 +118,8 @@ bool gguf_u32(const struct gguf *g, const char *key, uint32_t *out, slm_err *err
         return wrong_kind(v, "a whole number", err, why);
     if (w.magnitude > UINT32_MAX || (w.negative && w.magnitude != 0)) {
         if (*err == SLM_OK)
-            *err = fail(why, SLM_E_FORMAT, v->offset, "key '%s' is %s%" PRIu64 ", not from 0 to %" PRIu32, key,
+            *err = fail(why, SLM_E_FORMAT, v->offset,
+                        "key '%s' is %s%" PRIu64 ", not from 0 to %" PRIu32, key,
                         w.negative ? "-" : "", w.magnitude, UINT32_MAX);
         return false;
     }
@@ -136,7 +137,8 @@ bool gguf_f32(const struct gguf *g, const char *key, float *out, slm_err *err, s
     const double limit = 3.4028234663852886e38; /* FLT_MAX; a NaN fails the comparison too */
     if (!(d >= -limit && d <= limit)) {
         if (*err == SLM_OK)
-            *err = fail(why, SLM_E_FORMAT, v->offset, "key '%s' is %g, not a finite number up to %g", key, d, limit);
+            *err = fail(why, SLM_E_FORMAT, v->offset,
+                        "key '%s' is %g, not a finite number up to %g", key, d, limit);
         return false;
     }
     *out = (float)d;
@@ -153,7 +155,8 @@ bool gguf_bool(const struct gguf *g, const char *key, bool *out, slm_err *err, s
     return true;
 }
 
-bool gguf_str(const struct gguf *g, const char *key, const char **s, size_t *n, slm_err *err, slm_why *why) {
+bool gguf_str(const struct gguf *g, const char *key, const char **s, size_t *n, slm_err *err,
+              slm_why *why) {
     const struct gguf_value *v = gguf_find(g, key);
     if (v == NULL)
         return false;

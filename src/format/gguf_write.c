@@ -22,15 +22,15 @@ struct gguf_writer {
     const struct slm_hooks *hooks;
     struct arena arena;
     struct outfile *file;
-    struct buf meta;           /* keys, types and values as they will stand */
-    const char **keys;         /* [n_kv] */
+    struct buf meta;   /* keys, types and values as they will stand */
+    const char **keys; /* [n_kv] */
     uint32_t n_kv, cap_kv;
-    struct out_tensor *list;   /* [n] in the order of the data */
+    struct out_tensor *list; /* [n] in the order of the data */
     uint32_t n, cap;
     uint64_t alignment;
-    bool begun;                /* the front part is out */
-    uint32_t at;               /* tensor that the next byte of data belongs to */
-    uint64_t done;             /* bytes of it that came */
+    bool begun;    /* the front part is out */
+    uint32_t at;   /* tensor that the next byte of data belongs to */
+    uint64_t done; /* bytes of it that came */
     slm_err err;
     slm_why failure;
 };
@@ -43,7 +43,8 @@ static slm_err stick(struct gguf_writer *w, slm_err err) {
 }
 #define REFUSE(w, code, ...) stick(w, fail(&(w)->failure, code, SLM_NO_OFFSET, __VA_ARGS__))
 
-slm_err gguf_writer_new(const struct slm_hooks *h, const char *path, struct gguf_writer **out, slm_why *why) {
+slm_err gguf_writer_new(const struct slm_hooks *h, const char *path, struct gguf_writer **out,
+                        slm_why *why) {
     *out = NULL;
     struct gguf_writer *w = mem_zalloc(h, 1, sizeof *w);
     if (w == NULL)
@@ -91,7 +92,8 @@ static slm_err begin_key(struct gguf_writer *w, const char *key, enum gguf_type 
         return REFUSE(w, SLM_E_STATE, "metadata '%s' after the first data", key);
     const char *fault = name_fault(key, strlen(key));
     if (fault != NULL)
-        return REFUSE(w, SLM_E_ARG, "key '%.64s' %s: %zu bytes, from 1 to %d", key, fault, strlen(key), MAX_NAME);
+        return REFUSE(w, SLM_E_ARG, "key '%.64s' %s: %zu bytes, from 1 to %d", key, fault,
+                      strlen(key), MAX_NAME);
     if (w->n_kv == MAX_KV)
         return REFUSE(w, SLM_E_ARG, "%d metadata entries, at most %d", MAX_KV + 1, MAX_KV);
     if (w->n_kv == w->cap_kv) {
@@ -119,8 +121,8 @@ static slm_err end_value(struct gguf_writer *w) {
 
 static slm_err set_alignment(struct gguf_writer *w, uint32_t v) {
     if ((v & (v - 1)) != 0 || v < ALIGNMENT_MIN || v > ALIGNMENT_MAX)
-        return REFUSE(w, SLM_E_ARG, "%s is %" PRIu32 ", not a power of two from %d to %d", ALIGNMENT_KEY, v,
-                      ALIGNMENT_MIN, ALIGNMENT_MAX);
+        return REFUSE(w, SLM_E_ARG, "%s is %" PRIu32 ", not a power of two from %d to %d",
+                      ALIGNMENT_KEY, v, ALIGNMENT_MIN, ALIGNMENT_MAX);
     w->alignment = v;
     return SLM_OK;
 }
@@ -151,7 +153,8 @@ slm_err gguf_put_str(struct gguf_writer *w, const char *key, const char *s, size
     return end_value(w);
 }
 
-static slm_err begin_array(struct gguf_writer *w, const char *key, enum gguf_type item, uint64_t count) {
+static slm_err begin_array(struct gguf_writer *w, const char *key, enum gguf_type item,
+                           uint64_t count) {
     TRY(begin_key(w, key, GGUF_ARRAY));
     put_le(&w->meta, (uint64_t)item, 4);
     put_le(&w->meta, count, 8);
@@ -161,11 +164,13 @@ static slm_err begin_array(struct gguf_writer *w, const char *key, enum gguf_typ
 slm_err gguf_put_raw(struct gguf_writer *w, const struct gguf_value *v) {
     if (strcmp(v->key, ALIGNMENT_KEY) == 0) {
         if (v->type != GGUF_U32)
-            return w->err != SLM_OK ? w->err : REFUSE(w, SLM_E_ARG, "%s is of type %s, not u32", v->key,
-                                                      gguf_type_name(v->type));
+            return w->err != SLM_OK ? w->err
+                                    : REFUSE(w, SLM_E_ARG, "%s is of type %s, not u32", v->key,
+                                             gguf_type_name(v->type));
         const uint8_t *p = v->data;
         return gguf_put_u32(w, v->key,
-                            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+                            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+                                (uint32_t)p[3] << 24);
     }
     if (v->type == GGUF_STRING)
         return gguf_put_str(w, v->key, (const char *)v->data, (size_t)v->size);
@@ -177,7 +182,8 @@ slm_err gguf_put_raw(struct gguf_writer *w, const struct gguf_value *v) {
     return end_value(w);
 }
 
-slm_err gguf_put_strs(struct gguf_writer *w, const char *key, const char *const *s, const size_t *n, uint64_t count) {
+slm_err gguf_put_strs(struct gguf_writer *w, const char *key, const char *const *s, const size_t *n,
+                      uint64_t count) {
     TRY(begin_array(w, key, GGUF_STRING, count));
     for (uint64_t i = 0; i < count; i++)
         put_text(&w->meta, s[i], n[i]);
@@ -203,9 +209,11 @@ slm_err gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, ui
 /* size of what dims and type ask for; E_ARG like the reader's E_FORMAT */
 static slm_err measure(struct gguf_writer *w, struct out_tensor *x) {
     if (!dtype_supported((uint32_t)x->dtype))
-        return REFUSE(w, SLM_E_ARG, "tensor '%s' has type %d, which cannot be written", x->name, (int)x->dtype);
+        return REFUSE(w, SLM_E_ARG, "tensor '%s' has type %d, which cannot be written", x->name,
+                      (int)x->dtype);
     if (x->n_dims < 1 || x->n_dims > MAX_DIMS)
-        return REFUSE(w, SLM_E_ARG, "tensor '%s' has %" PRIu32 " dimensions, not 1 to %d", x->name, x->n_dims, MAX_DIMS);
+        return REFUSE(w, SLM_E_ARG, "tensor '%s' has %" PRIu32 " dimensions, not 1 to %d", x->name,
+                      x->n_dims, MAX_DIMS);
     uint64_t rows = 1, cols = x->dims[x->n_dims - 1];
     size_t row_bytes = 0, size = 0;
     bool ok = cols > 0 && dtype_row_bytes(x->dtype, cols, &row_bytes);
@@ -213,21 +221,23 @@ static slm_err measure(struct gguf_writer *w, struct out_tensor *x) {
         ok = ok && x->dims[d] > 0 && mul_u64_ok(rows, x->dims[d], &rows);
     ok = ok && rows <= SIZE_MAX && mul_ok((size_t)rows, row_bytes, &size) && size <= PTRDIFF_MAX;
     if (!ok)
-        return REFUSE(w, SLM_E_ARG, "tensor '%s': %" PRIu64 " rows of %" PRIu64 " elements are no %s", x->name, rows,
-                      cols, dtype_info((uint32_t)x->dtype)->name);
+        return REFUSE(w, SLM_E_ARG,
+                      "tensor '%s': %" PRIu64 " rows of %" PRIu64 " elements are no %s", x->name,
+                      rows, cols, dtype_info((uint32_t)x->dtype)->name);
     x->size = size;
     return SLM_OK;
 }
 
-slm_err gguf_put_tensor(struct gguf_writer *w, const char *name, enum dtype t, uint32_t n_dims, const uint64_t *dims) {
+slm_err gguf_put_tensor(struct gguf_writer *w, const char *name, enum dtype t, uint32_t n_dims,
+                        const uint64_t *dims) {
     if (w->err != SLM_OK)
         return w->err;
     if (w->begun)
         return REFUSE(w, SLM_E_STATE, "tensor '%s' after the first data", name);
     const char *fault = name_fault(name, strlen(name));
     if (fault != NULL)
-        return REFUSE(w, SLM_E_ARG, "tensor name '%.64s' %s: %zu bytes, from 1 to %d", name, fault, strlen(name),
-                      MAX_NAME);
+        return REFUSE(w, SLM_E_ARG, "tensor name '%.64s' %s: %zu bytes, from 1 to %d", name, fault,
+                      strlen(name), MAX_NAME);
     if (w->n == MAX_TENSORS)
         return REFUSE(w, SLM_E_ARG, "%d tensors, at most %d", MAX_TENSORS + 1, MAX_TENSORS);
     if (w->n == w->cap) {
@@ -238,7 +248,9 @@ slm_err gguf_put_tensor(struct gguf_writer *w, const char *name, enum dtype t, u
         w->list = list;
         w->cap = cap;
     }
-    struct out_tensor x = { .name = arena_strdup(&w->arena, name, strlen(name)), .dtype = t, .n_dims = n_dims };
+    struct out_tensor x = { .name = arena_strdup(&w->arena, name, strlen(name)),
+                            .dtype = t,
+                            .n_dims = n_dims };
     if (x.name == NULL)
         return stick(w, fail_nomem(&w->failure, "a tensor name", strlen(name) + 1));
     if (n_dims >= 1 && n_dims <= MAX_DIMS)
@@ -254,7 +266,8 @@ static int compare_strings(const void *a, const void *b) {
 }
 
 /* names [n] are sorted in place. */
-static slm_err refuse_twice(struct gguf_writer *w, const char **names, uint32_t n, const char *what) {
+static slm_err refuse_twice(struct gguf_writer *w, const char **names, uint32_t n,
+                            const char *what) {
     sort_items(names, n, sizeof *names, compare_strings);
     for (uint32_t i = 1; i < n; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
@@ -307,9 +320,11 @@ static slm_err put_front(struct gguf_writer *w) {
         put_le(&b, offset, 8);
         uint64_t padded;
         if (!add_u64_ok(x->size, w->alignment - 1, &padded) ||
-            !add_u64_ok(offset, padded / w->alignment * w->alignment, &offset) || offset > PTRDIFF_MAX) {
+            !add_u64_ok(offset, padded / w->alignment * w->alignment, &offset) ||
+            offset > PTRDIFF_MAX) {
             buf_free(&b);
-            return REFUSE(w, SLM_E_ARG, "the data up to tensor '%s' exceeds %" PRIdPTR " bytes", x->name, PTRDIFF_MAX);
+            return REFUSE(w, SLM_E_ARG, "the data up to tensor '%s' exceeds %" PRIdPTR " bytes",
+                          x->name, PTRDIFF_MAX);
         }
     }
     if (b.err != SLM_OK)
@@ -341,7 +356,8 @@ slm_err gguf_write_data(struct gguf_writer *w, const void *data, size_t n, slm_w
     begin_data(w);
     while (n > 0 && w->err == SLM_OK) {
         if (w->at == w->n) {
-            REFUSE(w, SLM_E_ARG, "%zu bytes of data after the last of %" PRIu32 " tensors", n, w->n);
+            REFUSE(w, SLM_E_ARG, "%zu bytes of data after the last of %" PRIu32 " tensors", n,
+                   w->n);
             break;
         }
         uint64_t want = w->list[w->at].size - w->done;
@@ -365,8 +381,8 @@ slm_err gguf_writer_close(struct gguf_writer *w, bool finish, slm_why *why) {
     if (finish) {
         begin_data(w);
         if (w->err == SLM_OK && w->at < w->n)
-            REFUSE(w, SLM_E_STATE, "tensor '%s' got %" PRIu64 " of its %" PRIu64 " bytes", w->list[w->at].name,
-                   w->done, w->list[w->at].size);
+            REFUSE(w, SLM_E_STATE, "tensor '%s' got %" PRIu64 " of its %" PRIu64 " bytes",
+                   w->list[w->at].name, w->done, w->list[w->at].size);
     }
     bool good = finish && w->err == SLM_OK;
     slm_err closed = outfile_close(w->file, good, why);

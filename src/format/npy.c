@@ -38,8 +38,10 @@ static size_t make_header(char *out, uint32_t n_dims, const uint64_t *dims) {
     else if (n_dims == 1)
         shape[n - 1] = '\0';
     memcpy(out, NPY_MAGIC, 8);
-    size_t len = NPY_PREFIX + (size_t)snprintf(out + NPY_PREFIX, NPY_HEADER_MAX - NPY_PREFIX,
-                                               "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", shape);
+    size_t len =
+        NPY_PREFIX + (size_t)snprintf(out + NPY_PREFIX, NPY_HEADER_MAX - NPY_PREFIX,
+                                      "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }",
+                                      shape);
     size_t total = (len + 1 + NPY_ALIGN - 1) / NPY_ALIGN * NPY_ALIGN;
     memset(out + len, ' ', total - len);
     out[total - 1] = '\n';
@@ -64,12 +66,15 @@ static slm_err put_floats(struct outfile *f, const float *data, uint64_t n, slm_
     return SLM_OK;
 }
 
-slm_err npy_write_f32(const char *path, const float *data, uint32_t n_dims, const uint64_t *dims, slm_why *why) {
+slm_err npy_write_f32(const char *path, const float *data, uint32_t n_dims, const uint64_t *dims,
+                      slm_why *why) {
     uint64_t bytes;
     if (n_dims > MAX_DIMS)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%" PRIu32 " dimensions, at most %d", n_dims, MAX_DIMS);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%" PRIu32 " dimensions, at most %d", n_dims,
+                    MAX_DIMS);
     if (!count_elements(n_dims, dims, &bytes))
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "an array of %" PRIu64 " rows of %" PRIu64 " is too large", dims[0],
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "an array of %" PRIu64 " rows of %" PRIu64 " is too large", dims[0],
                     dims[n_dims - 1]);
     char header[NPY_HEADER_MAX];
     size_t n = make_header(header, n_dims, dims);
@@ -97,7 +102,8 @@ struct dict {
 };
 
 static slm_err dict_fail(struct dict *d, slm_err code, const char *what) {
-    return fail(d->why, code, NPY_PREFIX + d->pos, "NPY header: %s at character %zu of %zu", what, d->pos, d->n);
+    return fail(d->why, code, NPY_PREFIX + d->pos, "NPY header: %s at character %zu of %zu", what,
+                d->pos, d->n);
 }
 
 static void skip_space(struct dict *d) {
@@ -162,8 +168,8 @@ static slm_err take_shape(struct dict *d) {
         return dict_fail(d, SLM_E_FORMAT, "'(' is missing");
     while (!take(d, ')')) {
         if (d->n_dims == MAX_DIMS)
-            return fail(d->why, SLM_E_UNSUPPORTED, NPY_PREFIX + d->pos, "%d dimensions or more, at most %d are read",
-                        MAX_DIMS + 1, MAX_DIMS);
+            return fail(d->why, SLM_E_UNSUPPORTED, NPY_PREFIX + d->pos,
+                        "%d dimensions or more, at most %d are read", MAX_DIMS + 1, MAX_DIMS);
         TRY(take_number(d, &d->dims[d->n_dims++]));
         if (take(d, ','))
             continue;
@@ -197,7 +203,9 @@ static slm_err take_item(struct dict *d) {
         return take_string(d, d->descr, sizeof d->descr);
     }
     d->fortran = take_word(d, "True");
-    return d->fortran || take_word(d, "False") ? SLM_OK : dict_fail(d, SLM_E_FORMAT, "True or False is missing");
+    return d->fortran || take_word(d, "False")
+               ? SLM_OK
+               : dict_fail(d, SLM_E_FORMAT, "True or False is missing");
 }
 
 static slm_err parse_dict(struct dict *d) {
@@ -217,23 +225,27 @@ static slm_err parse_dict(struct dict *d) {
     if (!d->has_descr || !d->has_order || !d->has_shape)
         return dict_fail(d, SLM_E_FORMAT, "one of descr, fortran_order and shape is missing");
     if (strcmp(d->descr, "<f4") != 0)
-        return fail(d->why, SLM_E_UNSUPPORTED, NPY_PREFIX, "an array of type '%s', only '<f4' is read", d->descr);
+        return fail(d->why, SLM_E_UNSUPPORTED, NPY_PREFIX,
+                    "an array of type '%s', only '<f4' is read", d->descr);
     if (d->fortran)
-        return fail(d->why, SLM_E_UNSUPPORTED, NPY_PREFIX, "an array in Fortran order, only C order is read");
+        return fail(d->why, SLM_E_UNSUPPORTED, NPY_PREFIX,
+                    "an array in Fortran order, only C order is read");
     return SLM_OK;
 }
 
-slm_err npy_parse_f32(const void *bytes, size_t size, const float **data, uint32_t *n_dims, uint64_t dims[MAX_DIMS],
-                      slm_why *why) {
+slm_err npy_parse_f32(const void *bytes, size_t size, const float **data, uint32_t *n_dims,
+                      uint64_t dims[MAX_DIMS], slm_why *why) {
     struct reader r;
     reader_init(&r, bytes, size, why);
     const uint8_t *magic = read_bytes(&r, 8);
     if (magic == NULL)
         return r.err;
     if (memcmp(magic, NPY_MAGIC, 6) != 0)
-        return fail(why, SLM_E_FORMAT, 0, "no NPY file: it begins with byte 0x%02x, not 0x93", magic[0]);
+        return fail(why, SLM_E_FORMAT, 0, "no NPY file: it begins with byte 0x%02x, not 0x93",
+                    magic[0]);
     if (magic[6] != 1 || magic[7] != 0)
-        return fail(why, SLM_E_UNSUPPORTED, 6, "NPY version %u.%u, only 1.0 is read", magic[6], magic[7]);
+        return fail(why, SLM_E_UNSUPPORTED, 6, "NPY version %u.%u, only 1.0 is read", magic[6],
+                    magic[7]);
     uint16_t length = read_u16(&r);
     const uint8_t *text = read_bytes(&r, length);
     if (text == NULL)
@@ -242,21 +254,24 @@ slm_err npy_parse_f32(const void *bytes, size_t size, const float **data, uint32
     TRY(parse_dict(&d));
     uint64_t need = 0, left = size - r.pos;
     if (!count_elements(d.n_dims, d.dims, &need))
-        return fail(why, SLM_E_FORMAT, NPY_PREFIX, "an array of %" PRIu64 " rows and more exceeds 64 bits, %" PRIu64
-                    " bytes are there", d.dims[0], left);
+        return fail(why, SLM_E_FORMAT, NPY_PREFIX,
+                    "an array of %" PRIu64 " rows and more exceeds 64 bits, %" PRIu64
+                    " bytes are there",
+                    d.dims[0], left);
     if (need != left)
-        return fail(why, SLM_E_FORMAT, r.pos, "the shape needs %" PRIu64 " bytes, %" PRIu64 " are there", need, left);
+        return fail(why, SLM_E_FORMAT, r.pos,
+                    "the shape needs %" PRIu64 " bytes, %" PRIu64 " are there", need, left);
     if (r.pos % sizeof(float) != 0)
-        return fail(why, SLM_E_UNSUPPORTED, r.pos, "the data begins at byte %zu, no multiple of %zu", r.pos,
-                    sizeof(float));
+        return fail(why, SLM_E_UNSUPPORTED, r.pos,
+                    "the data begins at byte %zu, no multiple of %zu", r.pos, sizeof(float));
     *data = (const float *)(const void *)((const uint8_t *)bytes + r.pos);
     *n_dims = d.n_dims;
     memcpy(dims, d.dims, sizeof d.dims);
     return SLM_OK;
 }
 
-slm_err npy_map_f32(const char *path, struct mapping *m, const float **data, uint32_t *n_dims, uint64_t dims[MAX_DIMS],
-                    slm_why *why) {
+slm_err npy_map_f32(const char *path, struct mapping *m, const float **data, uint32_t *n_dims,
+                    uint64_t dims[MAX_DIMS], slm_why *why) {
     TRY(file_map(path, m, why));
     slm_err err = npy_parse_f32(m->data, m->size, data, n_dims, dims, why);
     if (err == SLM_OK)

@@ -21,8 +21,8 @@ struct mapped_name {
 };
 
 struct index {
-    struct tensors *t;         /* names are copied to its arena */
-    struct mapped_name *map;   /* [n] */
+    struct tensors *t;       /* names are copied to its arena */
+    struct mapped_name *map; /* [n] */
     uint32_t n, cap;
     const char *names[MAX_SHARDS]; /* [n_names] shards in the order of the file */
     uint32_t order[MAX_SHARDS];    /* [n_names] sorted by name */
@@ -66,11 +66,12 @@ static slm_err shard_number(struct index *x, struct json_pull *p, uint32_t *out)
     }
     const char *fault = file_name_fault(p->text, p->n);
     if (fault != NULL)
-        return json_pull_fail(p, SLM_E_FORMAT, "weight_map: shard name '%.*s' %s", p->n > 64 ? 64 : (int)p->n, p->text,
-                              fault);
+        return json_pull_fail(p, SLM_E_FORMAT, "weight_map: shard name '%.*s' %s",
+                              p->n > 64 ? 64 : (int)p->n, p->text, fault);
     if (x->n_names == MAX_SHARDS)
-        return json_pull_fail(p, SLM_E_UNSUPPORTED, "weight_map: %d shards or more, at most %d are read",
-                              MAX_SHARDS + 1, MAX_SHARDS);
+        return json_pull_fail(p, SLM_E_UNSUPPORTED,
+                              "weight_map: %d shards or more, at most %d are read", MAX_SHARDS + 1,
+                              MAX_SHARDS);
     char *name = arena_strdup(&x->t->arena, p->text, p->n);
     if (name == NULL)
         return fail_nomem(p->why, "a shard name", p->n + 1);
@@ -84,10 +85,11 @@ static slm_err shard_number(struct index *x, struct json_pull *p, uint32_t *out)
 static slm_err add_mapping(struct index *x, struct json_pull *p) {
     const char *fault = name_fault(p->text, p->n);
     if (fault != NULL)
-        return json_pull_fail(p, SLM_E_FORMAT, "weight_map: tensor name %s: %zu bytes '%.*s'", fault, p->n,
-                              p->n > 64 ? 64 : (int)p->n, p->text);
+        return json_pull_fail(p, SLM_E_FORMAT, "weight_map: tensor name %s: %zu bytes '%.*s'",
+                              fault, p->n, p->n > 64 ? 64 : (int)p->n, p->text);
     if (x->n >= MAX_TENSORS)
-        return json_pull_fail(p, SLM_E_UNSUPPORTED, "weight_map: %d tensors or more, at most %d are read",
+        return json_pull_fail(p, SLM_E_UNSUPPORTED,
+                              "weight_map: %d tensors or more, at most %d are read",
                               MAX_TENSORS + 1, MAX_TENSORS);
     if (x->n == x->cap) {
         uint32_t cap = x->cap == 0 ? 64 : x->cap * 2; /* at most MAX_TENSORS */
@@ -102,7 +104,8 @@ static slm_err add_mapping(struct index *x, struct json_pull *p) {
     if (m->tensor == NULL)
         return fail_nomem(p->why, "a tensor name", p->n + 1);
     if (json_next(p) != PULL_STRING)
-        return json_pull_fail(p, SLM_E_FORMAT, "weight_map: the value of '%s' is not a file name", m->tensor);
+        return json_pull_fail(p, SLM_E_FORMAT, "weight_map: the value of '%s' is not a file name",
+                              m->tensor);
     TRY(shard_number(x, p, &m->file));
     x->n++;
     return SLM_OK;
@@ -139,14 +142,15 @@ static slm_err read_index(struct index *x, struct json_pull *p) {
         } else if (p->n == 8 && memcmp(p->text, "metadata", 8) == 0) {
             json_skip(p, json_next(p));
         } else {
-            return json_pull_fail(p, SLM_E_FORMAT, "the index has the unknown field '%.*s'", p->n > 32 ? 32 : (int)p->n,
-                                  p->text);
+            return json_pull_fail(p, SLM_E_FORMAT, "the index has the unknown field '%.*s'",
+                                  p->n > 32 ? 32 : (int)p->n, p->text);
         }
     }
     if (json_next(p) != PULL_END)
         return p->err;
     if (x->n == 0)
-        return json_pull_fail(p, SLM_E_FORMAT, found ? "weight_map is empty" : "the index has no weight_map");
+        return json_pull_fail(p, SLM_E_FORMAT,
+                              found ? "weight_map is empty" : "the index has no weight_map");
     return SLM_OK;
 }
 
@@ -161,15 +165,17 @@ static slm_err load_index(struct index *x, const struct source *s, const char *n
     slm_err err;
     struct json_pull p = { 0 };
     if (file.map.size > INDEX_LIMIT)
-        TRY_OUT(fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "an index of %zu bytes, at most %u are read",
-                     file.map.size, INDEX_LIMIT));
-    json_pull_init(&p, x->t->hooks, file.map.data != NULL ? (const char *)file.map.data : "", file.map.size, why);
+        TRY_OUT(fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                     "an index of %zu bytes, at most %u are read", file.map.size, INDEX_LIMIT));
+    json_pull_init(&p, x->t->hooks, file.map.data != NULL ? (const char *)file.map.data : "",
+                   file.map.size, why);
     TRY_OUT(read_index(x, &p));
     sort_items(x->map, x->n, sizeof *x->map, compare_mapped);
     for (uint32_t i = 1; i < x->n; i++)
         if (strcmp(x->map[i - 1].tensor, x->map[i].tensor) == 0)
-            TRY_OUT(fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "weight_map has tensor '%s' twice, in '%s' and '%s'",
-                         x->map[i].tensor, x->names[x->map[i - 1].file], x->names[x->map[i].file]));
+            TRY_OUT(fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                         "weight_map has tensor '%s' twice, in '%s' and '%s'", x->map[i].tensor,
+                         x->names[x->map[i - 1].file], x->names[x->map[i].file]));
 out:
     json_pull_free(&p);
     file_unmap(&file.map);
@@ -183,8 +189,9 @@ static slm_err load_shard(struct index *x, const struct source *s, uint32_t i, s
     bool has = false;
     TRY(source_has(s, t->hooks, x->names[i], &has, why));
     if (!has)
-        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "shard '%s' is missing: number %" PRIu32 " of %" PRIu32
-                    " that the index names", x->names[i], i + 1, x->n_names);
+        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET,
+                    "shard '%s' is missing: number %" PRIu32 " of %" PRIu32 " that the index names",
+                    x->names[i], i + 1, x->n_names);
     TRY(source_map(s, t, x->names[i], &t->files[i], why));
     t->n_files = i + 1;
     slm_err err = safetensors_read(t, i, s->numbers, why);
@@ -201,22 +208,28 @@ static slm_err compare_lists(const struct index *x, const char *index_name, slm_
     for (uint32_t i = 0, k = 0; i < x->n || k < t->n;) {
         int order = i == x->n ? 1 : k == t->n ? -1 : strcmp(x->map[i].tensor, t->list[k].name);
         if (order > 0)
-            return fail(why, SLM_E_FORMAT, t->list[k].offset, "%s: tensor '%s' is in shard '%s', but not in the index",
-                        index_name, t->list[k].name, shard_name(t, &t->list[k]));
+            return fail(why, SLM_E_FORMAT, t->list[k].offset,
+                        "%s: tensor '%s' is in shard '%s', but not in the index", index_name,
+                        t->list[k].name, shard_name(t, &t->list[k]));
         const char *named = x->names[x->map[i].file];
         if (order < 0)
-            return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "%s: tensor '%s' is said to be in shard '%s', which does "
-                        "not hold it", index_name, x->map[i].tensor, named);
+            return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                        "%s: tensor '%s' is said to be in shard '%s', which does "
+                        "not hold it",
+                        index_name, x->map[i].tensor, named);
         if (x->map[i].file != t->list[k].file)
-            return fail(why, SLM_E_FORMAT, t->list[k].offset, "%s: tensor '%s' is said to be in shard '%s', but is in "
-                        "'%s'", index_name, x->map[i].tensor, named, shard_name(t, &t->list[k]));
+            return fail(why, SLM_E_FORMAT, t->list[k].offset,
+                        "%s: tensor '%s' is said to be in shard '%s', but is in "
+                        "'%s'",
+                        index_name, x->map[i].tensor, named, shard_name(t, &t->list[k]));
         i++;
         k++;
     }
     return SLM_OK;
 }
 
-slm_err shards_read(struct tensors *t, const struct source *s, const char *index_name, slm_why *why) {
+slm_err shards_read(struct tensors *t, const struct source *s, const char *index_name,
+                    slm_why *why) {
     struct index *x = mem_zalloc(t->hooks, 1, sizeof *x);
     if (x == NULL)
         return fail_nomem(why, "the index", sizeof *x);

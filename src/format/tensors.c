@@ -28,7 +28,8 @@ static const struct memory_file *find_memory(const struct source *s, const char 
     return NULL;
 }
 
-slm_err source_has(const struct source *s, const struct slm_hooks *h, const char *name, bool *has, slm_why *why) {
+slm_err source_has(const struct source *s, const struct slm_hooks *h, const char *name, bool *has,
+                   slm_why *why) {
     if (s->dir == NULL) {
         *has = find_memory(s, name) != NULL;
         return SLM_OK;
@@ -44,11 +45,13 @@ slm_err source_has(const struct source *s, const struct slm_hooks *h, const char
 /* Its size may count against the memory that is spent on the container. */
 static void raise_ceiling(struct tensors *t, size_t size) {
     size_t more;
-    if (!mul_ok(size, ARENA_PER_BYTE, &more) || !add_ok(t->arena.limit_bytes, more, &t->arena.limit_bytes))
+    if (!mul_ok(size, ARENA_PER_BYTE, &more) ||
+        !add_ok(t->arena.limit_bytes, more, &t->arena.limit_bytes))
         t->arena.limit_bytes = SIZE_MAX;
 }
 
-static slm_err map_path(struct tensors *t, const char *path, struct tensor_file *out, slm_why *why) {
+static slm_err map_path(struct tensors *t, const char *path, struct tensor_file *out,
+                        slm_why *why) {
     *out = (struct tensor_file){ 0 };
     out->path = arena_strdup(&t->arena, path, strlen(path));
     if (out->path == NULL)
@@ -58,7 +61,8 @@ static slm_err map_path(struct tensors *t, const char *path, struct tensor_file 
     return SLM_OK;
 }
 
-static slm_err map_memory(struct tensors *t, const struct memory_file *f, struct tensor_file *out, slm_why *why) {
+static slm_err map_memory(struct tensors *t, const struct memory_file *f, struct tensor_file *out,
+                          slm_why *why) {
     *out = (struct tensor_file){ 0 };
     out->path = arena_strdup(&t->arena, f->name, strlen(f->name));
     if (out->path == NULL)
@@ -68,8 +72,8 @@ static slm_err map_memory(struct tensors *t, const struct memory_file *f, struct
     return SLM_OK;
 }
 
-slm_err source_map(const struct source *s, struct tensors *t, const char *name, struct tensor_file *out,
-                   slm_why *why) {
+slm_err source_map(const struct source *s, struct tensors *t, const char *name,
+                   struct tensor_file *out, slm_why *why) {
     if (s->dir == NULL) {
         const struct memory_file *f = find_memory(s, name);
         if (f == NULL)
@@ -111,8 +115,10 @@ slm_err tensors_sort(struct tensors *t, slm_why *why) {
         const struct tensor_info *a = &t->list[i - 1], *b = &t->list[i];
         if (strcmp(a->name, b->name) == 0)
             return fail(why, SLM_E_FORMAT, a->offset > b->offset ? a->offset : b->offset,
-                        "tensor '%s' occurs twice: at byte %" PRIu64 " of '%s' and %" PRIu64 " of '%s'", a->name,
-                        a->offset, base_name(t->files[a->file].path), b->offset, base_name(t->files[b->file].path));
+                        "tensor '%s' occurs twice: at byte %" PRIu64 " of '%s' and %" PRIu64
+                        " of '%s'",
+                        a->name, a->offset, base_name(t->files[a->file].path), b->offset,
+                        base_name(t->files[b->file].path));
     }
     return SLM_OK;
 }
@@ -140,21 +146,26 @@ struct magic {
     slm_err code;
     const char *what;
 };
-#define MAGIC(s, code, what) { s, sizeof s - 1, code, what }
+#define MAGIC(s, code, what)                                                                       \
+    { s, sizeof s - 1, code, what }
 static const struct magic strangers[] = {
     MAGIC("PK\x03\x04", SLM_E_UNSUPPORTED,
-          "is a zip archive, as PyTorch's .bin and .pt files are; pickles can run code when they are loaded, so only "
+          "is a zip archive, as PyTorch's .bin and .pt files are; pickles can run code when they "
+          "are loaded, so only "
           "safetensors and GGUF are read"),
     MAGIC("\x80\x02", SLM_E_UNSUPPORTED,
-          "is a Python pickle; pickles can run code when they are loaded, so only safetensors and GGUF are read"),
+          "is a Python pickle; pickles can run code when they are loaded, so only safetensors and "
+          "GGUF are read"),
     MAGIC("\x80\x04", SLM_E_UNSUPPORTED,
-          "is a Python pickle; pickles can run code when they are loaded, so only safetensors and GGUF are read"),
+          "is a Python pickle; pickles can run code when they are loaded, so only safetensors and "
+          "GGUF are read"),
     MAGIC("lmgg", SLM_E_UNSUPPORTED, "is a GGML file, older than GGUF; convert it to GGUF"),
     MAGIC("fmgg", SLM_E_UNSUPPORTED, "is a GGMF file, older than GGUF; convert it to GGUF"),
     MAGIC("tjgg", SLM_E_UNSUPPORTED, "is a GGJT file, older than GGUF; convert it to GGUF"),
     MAGIC("algg", SLM_E_UNSUPPORTED, "is a GGLA adapter, older than GGUF; convert it to GGUF"),
     MAGIC("\x89HDF", SLM_E_UNSUPPORTED, "is an HDF5 file; only safetensors and GGUF are read"),
-    MAGIC("\x93NUMPY", SLM_E_UNSUPPORTED, "is a NumPy array; only safetensors and GGUF hold models"),
+    MAGIC("\x93NUMPY", SLM_E_UNSUPPORTED,
+          "is a NumPy array; only safetensors and GGUF hold models"),
     MAGIC("\x1f\x8b", SLM_E_UNSUPPORTED, "is compressed with gzip; decompress it first"),
     MAGIC("\x28\xb5\x2f\xfd", SLM_E_UNSUPPORTED, "is compressed with zstd; decompress it first"),
     MAGIC("version https://git-lfs", SLM_E_FORMAT,
@@ -176,8 +187,8 @@ static slm_err refuse_stranger(const struct mapping *m, slm_why *why) {
     size_t n = m->size < 8 ? m->size : 8;
     for (size_t i = 0; i < n; i++)
         snprintf(hex + 3 * i, sizeof hex - 3 * i, " %02x", m->data[i]);
-    return fail(why, SLM_E_FORMAT, 0, "neither GGUF nor safetensors: %zu bytes that begin with%s", m->size,
-                n > 0 ? hex : " nothing");
+    return fail(why, SLM_E_FORMAT, 0, "neither GGUF nor safetensors: %zu bytes that begin with%s",
+                m->size, n > 0 ? hex : " nothing");
 }
 
 /* Reads files[0], which is mapped. A header length cannot look like another magic: as numbers all
@@ -213,7 +224,8 @@ static slm_err one_file(struct tensors *t, slm_why *why) {
     return t->files != NULL ? SLM_OK : fail_nomem(why, "a file", sizeof *t->files);
 }
 
-static slm_err open_single(struct tensors *t, const struct source *s, const char *name, slm_why *why) {
+static slm_err open_single(struct tensors *t, const struct source *s, const char *name,
+                           slm_why *why) {
     TRY(one_file(t, why));
     TRY(source_map(s, t, name, &t->files[0], why));
     t->n_files = 1;
@@ -222,18 +234,21 @@ static slm_err open_single(struct tensors *t, const struct source *s, const char
 
 /* Weights that are there, but in a form that slm refuses, are worth a better sentence. */
 static slm_err refuse_folder(const struct tensors *t, const struct source *s, slm_why *why) {
-    static const char *const pickles[] = { "pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt",
-                                           "consolidated.00.pth" };
+    static const char *const pickles[] = { "pytorch_model.bin", "pytorch_model.bin.index.json",
+                                           "model.pt", "consolidated.00.pth" };
     const char *dir = s->dir != NULL ? s->dir : "memory";
     for (size_t i = 0; i < ARRAY_LEN(pickles); i++) {
         bool has = false;
         TRY(source_has(s, t->hooks, pickles[i], &has, why));
         if (has)
             return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
-                        "'%s' has its weights in '%s', a PyTorch pickle; pickles can run code when they are loaded, so "
-                        "only safetensors and GGUF are read", dir, pickles[i]);
+                        "'%s' has its weights in '%s', a PyTorch pickle; pickles can run code when "
+                        "they are loaded, so "
+                        "only safetensors and GGUF are read",
+                        dir, pickles[i]);
     }
-    return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "'%s' has neither %s nor %s", dir, SINGLE_NAME, INDEX_NAME);
+    return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "'%s' has neither %s nor %s", dir, SINGLE_NAME,
+                INDEX_NAME);
 }
 
 static slm_err open_folder(struct tensors *t, const struct source *s, slm_why *why) {
@@ -275,14 +290,16 @@ static slm_err finish(struct tensors *t, slm_err err, struct tensors **out) {
     return err;
 }
 
-slm_err tensors_open(const struct slm_hooks *h, const char *path, struct tensors **out, slm_why *why) {
+slm_err tensors_open(const struct slm_hooks *h, const char *path, struct tensors **out,
+                     slm_why *why) {
     struct tensors *t = NULL;
     *out = NULL;
     TRY(tensors_new(h, &t, why));
     return finish(t, open_path(t, path, false, why), out);
 }
 
-slm_err tensors_open_numbers(const struct slm_hooks *h, const char *path, struct tensors **out, slm_why *why) {
+slm_err tensors_open_numbers(const struct slm_hooks *h, const char *path, struct tensors **out,
+                             slm_why *why) {
     struct tensors *t = NULL;
     *out = NULL;
     TRY(tensors_new(h, &t, why));

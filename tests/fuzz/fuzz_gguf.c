@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct tensors *t;
     slm_why why = { 0 };
     slm_err err = tensors_open_memory(&c.hooks, &file, 1, &t, &why);
-    if (err == SLM_OK ? !image_sound(t, &file, 1) : (t != NULL || why.code != err || why.message[0] == '\0'))
+    if (err == SLM_OK ? !image_sound(t, &file, 1)
+                      : (t != NULL || why.code != err || why.message[0] == '\0'))
         abort();
     tensors_close(t);
     if (c.live != 0 || c.peak > 4 * size + (64u << 20))
@@ -66,7 +67,9 @@ static size_t cut_out(uint8_t *data, size_t size, size_t from, size_t to) {
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
     uint64_t s = seed;
     struct field fields[MAX_FIELDS];
-    size_t n = size >= 24 && memcmp(data, "GGUF", 4) == 0 ? fields_find(data, size, fields, MAX_FIELDS) : 0;
+    size_t n = size >= 24 && memcmp(data, "GGUF", 4) == 0
+                   ? fields_find(data, size, fields, MAX_FIELDS)
+                   : 0;
     if (n < 3 || next_random(&s) % 4 == 0)
         return LLVMFuzzerMutate != NULL ? LLVMFuzzerMutate(data, size, max_size) : size;
     for (unsigned rounds = 1 + (unsigned)(next_random(&s) % 3); rounds > 0; rounds--) {

@@ -15,7 +15,8 @@ static void check(const struct memory_file *files, size_t n, size_t size) {
     struct tensors *t;
     slm_why why = { 0 };
     slm_err err = tensors_open_memory(&c.hooks, files, n, &t, &why);
-    if (err == SLM_OK ? !image_sound(t, files, n) : (t != NULL || why.code != err || why.message[0] == '\0'))
+    if (err == SLM_OK ? !image_sound(t, files, n)
+                      : (t != NULL || why.code != err || why.message[0] == '\0'))
         abort();
     tensors_close(t);
     if (c.live != 0 || c.peak > 4 * size + (64u << 20))
@@ -58,9 +59,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check(&file, 1, g.n);
         img_free(&g);
     } else {
-        size_t a = find_separator(data, size, 0), b = a < size ? find_separator(data, size, a + 3) : size;
+        size_t a = find_separator(data, size, 0),
+               b = a < size ? find_separator(data, size, a + 3) : size;
         struct image one = with_length(data + (a < size ? a + 3 : size), a < size ? b - a - 3 : 0);
-        struct image two = with_length(data + (b < size ? b + 3 : size), b < size ? size - b - 3 : 0);
+        struct image two =
+            with_length(data + (b < size ? b + 3 : size), b < size ? size - b - 3 : 0);
         struct memory_file files[] = { { "model.safetensors.index.json", data, a },
                                        { "a.safetensors", one.data, one.n },
                                        { "b.safetensors", two.data, two.n } };

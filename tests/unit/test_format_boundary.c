@@ -50,9 +50,11 @@ static slm_err try_image(const char *name, const uint8_t *data, size_t n) {
         tensors_close(t);
     } else {
         assert_null(t);
-        assert_true(err == SLM_E_FORMAT || err == SLM_E_UNSUPPORTED || err == SLM_E_ENCODING || err == SLM_E_BUDGET);
+        assert_true(err == SLM_E_FORMAT || err == SLM_E_UNSUPPORTED || err == SLM_E_ENCODING ||
+                    err == SLM_E_BUDGET);
         assert_int_equal(why.code, err);
-        assert_true(strlen(why.message) > strlen(name) + 10 && strncmp(why.message, name, strlen(name)) == 0);
+        assert_true(strlen(why.message) > strlen(name) + 10 &&
+                    strncmp(why.message, name, strlen(name)) == 0);
         assert_true(why.offset == SLM_NO_OFFSET || why.offset <= n);
     }
     assert_int_equal(c.live, 0);
@@ -115,13 +117,17 @@ static void safetensors_fields_alone_and_in_pairs(void **state) {
                     if (k != i)
                         v[k] = values[b];
                     char json[512];
-                    snprintf(json, sizeof json,
-                             "{\"w\":{\"dtype\":\"F32\",\"shape\":[%llu,%llu],\"data_offsets\":[%llu,%llu]},"
-                             "\"b\":{\"dtype\":\"BF16\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]},"
-                             "\"s\":{\"dtype\":\"F16\",\"shape\":[1,2],\"data_offsets\":[%llu,%llu]}}",
-                             (unsigned long long)v[0], (unsigned long long)v[1], (unsigned long long)v[2],
-                             (unsigned long long)v[3], (unsigned long long)v[4], (unsigned long long)v[5],
-                             (unsigned long long)v[6], (unsigned long long)v[7], (unsigned long long)v[8]);
+                    snprintf(
+                        json, sizeof json,
+                        "{\"w\":{\"dtype\":\"F32\",\"shape\":[%llu,%llu],\"data_offsets\":[%llu,%"
+                        "llu]},"
+                        "\"b\":{\"dtype\":\"BF16\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]},"
+                        "\"s\":{\"dtype\":\"F16\",\"shape\":[1,2],\"data_offsets\":[%llu,%llu]}}",
+                        (unsigned long long)v[0], (unsigned long long)v[1],
+                        (unsigned long long)v[2], (unsigned long long)v[3],
+                        (unsigned long long)v[4], (unsigned long long)v[5],
+                        (unsigned long long)v[6], (unsigned long long)v[7],
+                        (unsigned long long)v[8]);
                     struct image g = img_safetensors(json, 62);
                     struct guarded p;
                     guard_put(&p, g.data, g.n);
@@ -138,7 +144,8 @@ static void safetensors_fields_alone_and_in_pairs(void **state) {
 /* The length in front of the header. */
 static void safetensors_header_length(void **state) {
     (void)state;
-    struct image g = img_safetensors("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8);
+    struct image g =
+        img_safetensors("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8);
     assert_int_equal(try_image("m.safetensors", g.data, g.n), SLM_OK);
     uint64_t values[BOUNDARY_VALUES];
     boundary_values(g.n, g.n - 8, values);
@@ -171,10 +178,12 @@ static void gguf_truncated(void **state) {
 
 static void safetensors_truncated(void **state) {
     (void)state;
-    truncated_at_every_byte("m.safetensors",
-                            img_safetensors("{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"F32\",\"shape\":"
-                                            "[2,3],\"data_offsets\":[0,24]},\"b\":{\"dtype\":\"BF16\",\"shape\":[],"
-                                            "\"data_offsets\":[24,26]}}", 26));
+    truncated_at_every_byte(
+        "m.safetensors",
+        img_safetensors("{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"F32\",\"shape\":"
+                        "[2,3],\"data_offsets\":[0,24]},\"b\":{\"dtype\":\"BF16\",\"shape\":[],"
+                        "\"data_offsets\":[24,26]}}",
+                        26));
 }
 
 /* Every byte of the front part with each bit turned, and set to 0 and 255. */
@@ -201,14 +210,16 @@ static void gguf_bits(void **state) {
 
 static void safetensors_bits(void **state) {
     (void)state;
-    struct image g = img_safetensors("{\"w\\u0041\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8);
+    struct image g = img_safetensors(
+        "{\"w\\u0041\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8);
     bits_turned("m.safetensors", g, g.n - 8);
 }
 
 /* Absurd counts must cost nothing: not memory, not time. */
 static void absurd_counts(void **state) {
     (void)state;
-    const uint64_t counts[] = { 65536, 65537, 1u << 20, UINT32_MAX, (uint64_t)1 << 40, UINT64_MAX / 14, UINT64_MAX };
+    const uint64_t counts[] = { 65536,           65537,     1u << 20, UINT32_MAX, (uint64_t)1 << 40,
+                                UINT64_MAX / 14, UINT64_MAX };
     for (size_t i = 0; i < ARRAY_LEN(counts); i++)
         for (int kind = 0; kind < 4; kind++) {
             struct image g = { 0 };

@@ -19,7 +19,8 @@ static slm_err open_image(const struct image *g, struct tensors **t, slm_why *wh
 }
 
 /* The image is refused with this code, at this byte, and the message has each of the words. */
-static void refused_at(struct image *g, slm_err code, uint64_t offset, const char *a, const char *b, const char *c) {
+static void refused_at(struct image *g, slm_err code, uint64_t offset, const char *a, const char *b,
+                       const char *c) {
     struct tensors *t;
     slm_why why;
     slm_err err = open_image(g, &t, &why);
@@ -38,7 +39,8 @@ static void refused_at(struct image *g, slm_err code, uint64_t offset, const cha
 }
 
 /* A file of one tensor "w"; data [n]. */
-static struct image one_tensor(uint32_t type, uint64_t d0, uint64_t d1, uint64_t offset, size_t n_data) {
+static struct image one_tensor(uint32_t type, uint64_t d0, uint64_t d1, uint64_t offset,
+                               size_t n_data) {
     struct image g = { 0 };
     img_head(&g, 3, 1, 0);
     img_tensor(&g, "w", type, offset, d0, d1);
@@ -94,7 +96,8 @@ static void no_tensors_is_fine(void **state) {
     (void)state;
     struct image g = { 0 };
     img_head(&g, 3, 0, 1);
-    img_kv_str(&g, "general.architecture", "x"); /* a vocabulary alone, without padding at the end */
+    img_kv_str(&g, "general.architecture",
+               "x"); /* a vocabulary alone, without padding at the end */
     struct tensors *t;
     slm_why why;
     assert_int_equal(open_image(&g, &t, &why), SLM_OK);
@@ -125,8 +128,11 @@ static void names_of_keys(void **state) {
     assert_non_null(gguf_find(t->gguf, longest));
     tensors_close(t);
     img_free(&g);
-    static const char *const bad[][2] = { { "", "is empty" }, { "a\nb", "control" }, { "a\x7f", "control" },
-                                          { "\xff", "UTF-8" }, { "\xc2\x9b", "control" } };
+    static const char *const bad[][2] = { { "", "is empty" },
+                                          { "a\nb", "control" },
+                                          { "a\x7f", "control" },
+                                          { "\xff", "UTF-8" },
+                                          { "\xc2\x9b", "control" } };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         img_head(&g, 3, 0, 1);
         img_kv_u32(&g, bad[i][0], 1);
@@ -230,14 +236,22 @@ static void typed_access(void **state) {
         uint64_t bits;
         size_t n;
     } kv[] = {
-        { "u8", GGUF_U8, 200, 1 },           { "i8", GGUF_I8, 0x80, 1 },
-        { "u16", GGUF_U16, 65535, 2 },       { "i16", GGUF_I16, 0x7fff, 2 },
-        { "u32", GGUF_U32, UINT32_MAX, 4 },  { "i32", GGUF_I32, 0xffffffff, 4 },
-        { "u64", GGUF_U64, 1u << 31, 8 },    { "u64big", GGUF_U64, (uint64_t)1 << 32, 8 },
-        { "i64", GGUF_I64, 5, 8 },           { "i64min", GGUF_I64, (uint64_t)1 << 63, 8 },
-        { "f32", GGUF_F32, 0x3fc00000, 4 },  { "nan", GGUF_F32, 0x7fc00000, 4 },
-        { "f64", GGUF_F64, 0x3ff8000000000000, 8 }, { "f64big", GGUF_F64, 0x7fe0000000000000, 8 },
-        { "yes", GGUF_BOOL, 1, 1 },          { "no", GGUF_BOOL, 0, 1 },
+        { "u8", GGUF_U8, 200, 1 },
+        { "i8", GGUF_I8, 0x80, 1 },
+        { "u16", GGUF_U16, 65535, 2 },
+        { "i16", GGUF_I16, 0x7fff, 2 },
+        { "u32", GGUF_U32, UINT32_MAX, 4 },
+        { "i32", GGUF_I32, 0xffffffff, 4 },
+        { "u64", GGUF_U64, 1u << 31, 8 },
+        { "u64big", GGUF_U64, (uint64_t)1 << 32, 8 },
+        { "i64", GGUF_I64, 5, 8 },
+        { "i64min", GGUF_I64, (uint64_t)1 << 63, 8 },
+        { "f32", GGUF_F32, 0x3fc00000, 4 },
+        { "nan", GGUF_F32, 0x7fc00000, 4 },
+        { "f64", GGUF_F64, 0x3ff8000000000000, 8 },
+        { "f64big", GGUF_F64, 0x7fe0000000000000, 8 },
+        { "yes", GGUF_BOOL, 1, 1 },
+        { "no", GGUF_BOOL, 0, 1 },
     };
     img_head(&g, 3, 0, ARRAY_LEN(kv) + 2);
     for (size_t i = 0; i < ARRAY_LEN(kv); i++) {
@@ -340,7 +354,8 @@ static void every_type(void **state) {
             char number[16];
             snprintf(number, sizeof number, "%" PRIu32, id);
             /* head 24, name 9, n_dims 4, dims 16: the type stands at 53 */
-            refused_at(&g, SLM_E_UNSUPPORTED, 53, type->name != NULL ? type->name : "type", number, "'w'");
+            refused_at(&g, SLM_E_UNSUPPORTED, 53, type->name != NULL ? type->name : "type", number,
+                       "'w'");
             continue;
         }
         read++;
@@ -373,8 +388,9 @@ static void types_by_name(void **state) {
     static const struct {
         uint32_t id;
         const char *name;
-    } types[] = { { 34, "TQ1_0" }, { 35, "TQ2_0" }, { 16, "IQ2_XXS" }, { 19, "IQ1_S" }, { 39, "MXFP4" },
-                  { 31, "Q4_0_4_4" }, { 9, "Q8_1" }, { 27, "I64" }, { 4, "Q4_2" } };
+    } types[] = { { 34, "TQ1_0" }, { 35, "TQ2_0" }, { 16, "IQ2_XXS" },
+                  { 19, "IQ1_S" }, { 39, "MXFP4" }, { 31, "Q4_0_4_4" },
+                  { 9, "Q8_1" },   { 27, "I64" },   { 4, "Q4_2" } };
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         struct image g = one_tensor(types[i].id, 256, 2, 0, 4096);
         refused_at(&g, SLM_E_UNSUPPORTED, 53, types[i].name, "'w'", NULL);
@@ -404,7 +420,8 @@ static void shapes_and_places(void **state) {
     refused_at(&g, SLM_E_FORMAT, 57, "data offset 64", "32 bytes", NULL);
     g = one_tensor(DT_F32, 4, 2, 16, 64);
     refused_at(&g, SLM_E_FORMAT, 57, "offset 16", "multiple of 32", NULL);
-    g = one_tensor(DT_F32, 4, 2, UINT64_MAX - 31, 64); /* start + offset + size would wrap to inside */
+    g = one_tensor(DT_F32, 4, 2, UINT64_MAX - 31,
+                   64); /* start + offset + size would wrap to inside */
     refused_at(&g, SLM_E_FORMAT, 57, "18446744073709551584", "64 bytes", NULL);
     g = one_tensor(DT_F32, 4, 2, 0, 0);
     g.n = 65; /* not even the padding is there */
@@ -494,12 +511,18 @@ static void twins(void **state) {
         enum dtype embed;
         uint32_t key_length;
     } cases[] = {
-        { "qwen3/qwen3-f32.gguf", 24, 32, DT_F32, 64 },     { "qwen3/qwen3-f16.gguf", 24, 64, DT_F16, 64 },
-        { "qwen3/qwen3-q8_0.gguf", 24, 32, DT_Q8_0, 64 },   { "qwen3/qwen3-q4_0.gguf", 24, 32, DT_Q4_0, 64 },
-        { "qwen3/qwen3-q4_k.gguf", 24, 32, DT_Q4_K, 64 },   { "qwen3/qwen3-q6_k.gguf", 24, 32, DT_Q6_K, 64 },
-        { "smollm3/smollm3-f16.gguf", 38, 64, DT_F16, 0 },  { "smollm3/smollm3-q8_0.gguf", 38, 32, DT_Q8_0, 0 },
-        { "smollm3/smollm3-q4_0.gguf", 38, 32, DT_Q4_0, 0 }, { "smollm3/smollm3-q4_k.gguf", 38, 32, DT_Q4_K, 0 },
-        { "smollm3/smollm3-q6_k.gguf", 38, 32, DT_Q6_K, 0 }, { "smollm3/smollm3-mixed.gguf", 38, 32, DT_Q6_K, 0 },
+        { "qwen3/qwen3-f32.gguf", 24, 32, DT_F32, 64 },
+        { "qwen3/qwen3-f16.gguf", 24, 64, DT_F16, 64 },
+        { "qwen3/qwen3-q8_0.gguf", 24, 32, DT_Q8_0, 64 },
+        { "qwen3/qwen3-q4_0.gguf", 24, 32, DT_Q4_0, 64 },
+        { "qwen3/qwen3-q4_k.gguf", 24, 32, DT_Q4_K, 64 },
+        { "qwen3/qwen3-q6_k.gguf", 24, 32, DT_Q6_K, 64 },
+        { "smollm3/smollm3-f16.gguf", 38, 64, DT_F16, 0 },
+        { "smollm3/smollm3-q8_0.gguf", 38, 32, DT_Q8_0, 0 },
+        { "smollm3/smollm3-q4_0.gguf", 38, 32, DT_Q4_0, 0 },
+        { "smollm3/smollm3-q4_k.gguf", 38, 32, DT_Q4_K, 0 },
+        { "smollm3/smollm3-q6_k.gguf", 38, 32, DT_Q6_K, 0 },
+        { "smollm3/smollm3-mixed.gguf", 38, 32, DT_Q6_K, 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char rel[256], path[1024];
@@ -522,7 +545,8 @@ static void twins(void **state) {
         assert_int_equal(x->dims[1], 256);
         uint32_t v = 0;
         err = SLM_OK;
-        assert_int_equal(gguf_u32(t->gguf, "qwen3.attention.key_length", &v, &err, &why), cases[i].key_length != 0);
+        assert_int_equal(gguf_u32(t->gguf, "qwen3.attention.key_length", &v, &err, &why),
+                         cases[i].key_length != 0);
         assert_int_equal(v, cases[i].key_length);
         const struct gguf_value *tokens = gguf_find(t->gguf, "tokenizer.ggml.tokens");
         assert_int_equal(tokens->count, 320);

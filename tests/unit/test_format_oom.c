@@ -77,8 +77,10 @@ static void opening(void **state) {
     img_bytes(&g, first, strlen(first));
     for (int i = 1; i < 200; i++) {
         char entry[128];
-        int n = snprintf(entry, sizeof entry, ",\"tensor.%d\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i,
-                         4 * i, 4 * i + 4);
+        int n =
+            snprintf(entry, sizeof entry,
+                     ",\"tensor.%d\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i,
+                     4 * i, 4 * i + 4);
         img_bytes(&g, entry, (size_t)n);
     }
     img_bytes(&g, "}", 2);
@@ -113,9 +115,11 @@ static void opening_large(void **state) {
         img_bytes(&index, "{\"weight_map\":", 14);
         for (int i = 0; i < 130; i++) {
             char entry[512];
-            int n = snprintf(entry, sizeof entry, "%c\"%0*d\":\"a\"", i ? ',' : '{', 60 + 9 * front, i);
+            int n =
+                snprintf(entry, sizeof entry, "%c\"%0*d\":\"a\"", i ? ',' : '{', 60 + 9 * front, i);
             img_bytes(&index, entry, (size_t)n);
-            n = snprintf(entry, sizeof entry, "%c\"%0*d\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[%d,%d]}",
+            n = snprintf(entry, sizeof entry,
+                         "%c\"%0*d\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[%d,%d]}",
                          i ? ',' : '{', 60 + 9 * front, i, 4 * i, 4 * i + 4);
             img_bytes(&one, entry, (size_t)n);
         }
@@ -123,7 +127,8 @@ static void opening_large(void **state) {
         img_bytes(&one, "}", 2);
         struct image shard = img_safetensors((const char *)one.data, 520);
         m = (struct memory_model){ { { "model.safetensors.index.json", index.data, index.n },
-                                     { "a", shard.data, shard.n } }, 2 };
+                                     { "a", shard.data, shard.n } },
+                                   2 };
         fails_cleanly(open_memory, &m, 10);
         img_free(&index);
         img_free(&one);
@@ -214,7 +219,7 @@ static void half_a_million_strings(void **state) {
         clock_gettime(CLOCK_MONOTONIC, &b);
         double ms = (double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) * 1e-6;
         best = ms < best ? ms : best;
-        assert_true(c.calls < 20);        /* no allocation per string */
+        assert_true(c.calls < 20); /* no allocation per string */
         assert_true(c.peak < 64 * 1024);
         const struct gguf_value *v = gguf_find(t->gguf, "tokenizer.ggml.merges");
         assert_int_equal(v->count, MERGES);
@@ -260,8 +265,10 @@ static void budget(void **state) {
             struct image json = { 0 };
             for (int i = 0; i < MAX_TENSORS; i++) {
                 char entry[96];
-                int n = snprintf(entry, sizeof entry, "%c\"%x\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[%d,%d]}",
-                                 i ? ',' : '{', i, 2 * i, 2 * i + 2);
+                int n =
+                    snprintf(entry, sizeof entry,
+                             "%c\"%x\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[%d,%d]}",
+                             i ? ',' : '{', i, 2 * i, 2 * i + 2);
                 img_bytes(&json, entry, (size_t)n);
             }
             img_bytes(&json, "}", 2);
@@ -292,8 +299,9 @@ static void budget(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opening), cmocka_unit_test(opening_large), cmocka_unit_test(opening_files),          cmocka_unit_test(writing),
-        cmocka_unit_test(budget),  cmocka_unit_test(half_a_million_strings),
+        cmocka_unit_test(opening),       cmocka_unit_test(opening_large),
+        cmocka_unit_test(opening_files), cmocka_unit_test(writing),
+        cmocka_unit_test(budget),        cmocka_unit_test(half_a_million_strings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

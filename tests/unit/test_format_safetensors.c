@@ -16,11 +16,13 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-static void expect(slm_err err, const struct tensors *t, const slm_why *why, slm_err code, const char *a, const char *b) {
-    bool all = (a == NULL || strstr(why->message, a) != NULL) && (b == NULL || strstr(why->message, b) != NULL);
+static void expect(slm_err err, const struct tensors *t, const slm_why *why, slm_err code,
+                   const char *a, const char *b) {
+    bool all = (a == NULL || strstr(why->message, a) != NULL) &&
+               (b == NULL || strstr(why->message, b) != NULL);
     if (err != code || !all)
-        print_error("%s at %" PRIu64 ": %s (wanted %s, '%s', '%s')\n", err_name(err), why->offset, why->message,
-                    err_name(code), a != NULL ? a : "", b != NULL ? b : "");
+        print_error("%s at %" PRIu64 ": %s (wanted %s, '%s', '%s')\n", err_name(err), why->offset,
+                    why->message, err_name(code), a != NULL ? a : "", b != NULL ? b : "");
     assert_int_equal(err, code);
     assert_true(all);
     assert_null(t);
@@ -43,9 +45,11 @@ static void refused(const char *json, size_t n_data, slm_err code, const char *a
 static void sound(void **state) {
     (void)state;
     /* order of fields and of tensors, escapes, scalars, metadata, trailing spaces: all as allowed */
-    struct image g = img_safetensors("{\"b\":{\"data_offsets\":[8,10],\"dtype\":\"BF16\",\"shape\":[]},"
-                                     "\"__metadata__\":{\"format\":\"pt\"}," W ","
-                                     "\"h\\u00e9\":{\"shape\":[1,1,1,1],\"dtype\":\"F16\",\"data_offsets\":[10,12]}}   ", 12);
+    struct image g = img_safetensors(
+        "{\"b\":{\"data_offsets\":[8,10],\"dtype\":\"BF16\",\"shape\":[]},"
+        "\"__metadata__\":{\"format\":\"pt\"}," W ","
+        "\"h\\u00e9\":{\"shape\":[1,1,1,1],\"dtype\":\"F16\",\"data_offsets\":[10,12]}}   ",
+        12);
     struct memory_file file = { "m.safetensors", g.data, g.n };
     struct tensors *t;
     slm_why why;
@@ -75,51 +79,64 @@ static void sound(void **state) {
 
 static void element_types(void **state) {
     (void)state;
-    static const char *const no[] = { "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL", "F64", "C64",
-                                      "F8_E4M3", "F8_E5M2", "F4" };
+    static const char *const no[] = { "I8",  "I16",  "I32", "I64", "U8",      "U16",     "U32",
+                                      "U64", "BOOL", "F64", "C64", "F8_E4M3", "F8_E5M2", "F4" };
     char json[256];
     for (size_t i = 0; i < ARRAY_LEN(no); i++) {
-        snprintf(json, sizeof json, "{\"w\":{\"dtype\":\"%s\",\"shape\":[2],\"data_offsets\":[0,8]}}", no[i]);
+        snprintf(json, sizeof json,
+                 "{\"w\":{\"dtype\":\"%s\",\"shape\":[2],\"data_offsets\":[0,8]}}", no[i]);
         refused(json, 8, SLM_E_UNSUPPORTED, no[i], "BF16, F16 and F32");
     }
-    refused("{\"w\":{\"dtype\":\"Q9\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, SLM_E_UNSUPPORTED, "unknown type 'Q9'",
-            "'w'");
-    refused("{\"w\":{\"dtype\":\"f32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, SLM_E_UNSUPPORTED, "'f32'", "'w'");
+    refused("{\"w\":{\"dtype\":\"Q9\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, SLM_E_UNSUPPORTED,
+            "unknown type 'Q9'", "'w'");
+    refused("{\"w\":{\"dtype\":\"f32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
+            SLM_E_UNSUPPORTED, "'f32'", "'w'");
 }
 
 static void entries(void **state) {
     (void)state;
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,9]}}", 9, SLM_E_FORMAT, "0 to 9", "8 bytes");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, SLM_E_FORMAT, "8 to 0", "8 bytes");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}", 8, SLM_E_FORMAT, "data byte 12",
-            "8 bytes of data");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
-            "64 bits", "4294967296");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,2,2],\"data_offsets\":[0,0]}}", 0, SLM_E_FORMAT,
-            "64 bits", "dimension 0 is 4611686018427387904");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT, "-1", "from 0 to 9223");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2.0],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT, "2.0", "whole number");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
-            "9223372036854775808", "9223372036854775807");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[\"2\"],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT, "shape is not", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT, "shape is not", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,2],\"data_offsets\":[0,8]}}", 8, SLM_E_UNSUPPORTED,
-            "5 dimensions", "at most 4");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2,0],\"data_offsets\":[0,0]}}", 0, SLM_E_UNSUPPORTED,
-            "dimension 1 is 0", "at least 1");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", 8, SLM_E_FORMAT, "data_offsets", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", 8, SLM_E_FORMAT, "list of two", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,9]}}", 9, SLM_E_FORMAT,
+            "0 to 9", "8 bytes");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, SLM_E_FORMAT,
+            "8 to 0", "8 bytes");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}", 8, SLM_E_FORMAT,
+            "data byte 12", "8 bytes of data");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}",
+            8, SLM_E_FORMAT, "64 bits", "4294967296");
+    refused(
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,2,2],\"data_offsets\":[0,0]}}", 0,
+        SLM_E_FORMAT, "64 bits", "dimension 0 is 4611686018427387904");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
+            "-1", "from 0 to 9223");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2.0],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
+            "2.0", "whole number");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],\"data_offsets\":[0,8]}}", 8,
+            SLM_E_FORMAT, "9223372036854775808", "9223372036854775807");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[\"2\"],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
+            "shape is not", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
+            "shape is not", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,2],\"data_offsets\":[0,8]}}", 8,
+            SLM_E_UNSUPPORTED, "5 dimensions", "at most 4");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2,0],\"data_offsets\":[0,0]}}", 0,
+            SLM_E_UNSUPPORTED, "dimension 1 is 0", "at least 1");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", 8, SLM_E_FORMAT,
+            "data_offsets", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,9]}}", 8, SLM_E_FORMAT,
+            "list of two", "'w'");
     refused("{\"w\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT, "no dtype", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT, "no shape", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT, "no shape",
+            "'w'");
     refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, SLM_E_FORMAT, "no data_offsets", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"shape\":[2],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
-            "'shape' occurs twice", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
-            "'dtype' occurs twice", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"data_offsets\":[0,8]}}", 8, SLM_E_FORMAT,
-            "'data_offsets' occurs twice", "'w'");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"pad\":0}}", 8, SLM_E_FORMAT,
-            "unknown field 'pad'", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
+            SLM_E_FORMAT, "'shape' occurs twice", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
+            SLM_E_FORMAT, "'dtype' occurs twice", "'w'");
+    refused(
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"data_offsets\":[0,8]}}",
+        8, SLM_E_FORMAT, "'data_offsets' occurs twice", "'w'");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"pad\":0}}", 8,
+            SLM_E_FORMAT, "unknown field 'pad'", "'w'");
     refused("{\"w\":[]}", 0, SLM_E_FORMAT, "'w'", "not an object");
     refused("{\"w\":{\"dtype\":1}}", 0, SLM_E_FORMAT, "dtype is not", "a string");
 }
@@ -127,17 +144,20 @@ static void entries(void **state) {
 static void headers(void **state) {
     (void)state;
     refused("{" W "," W "}", 8, SLM_E_FORMAT, "'w' begins at data byte 0, inside 'w'", "8");
-    refused("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, SLM_E_FORMAT,
-            "'v' begins at data byte 4, inside 'w'", "ends at 8");
-    refused("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[12,16]}}", 16, SLM_E_FORMAT,
-            "hole in the data: tensor 'v' begins at 12", "ends at 8");
-    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, SLM_E_FORMAT, "hole", "begins at 4");
+    refused("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12,
+            SLM_E_FORMAT, "'v' begins at data byte 4, inside 'w'", "ends at 8");
+    refused("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[12,16]}}", 16,
+            SLM_E_FORMAT, "hole in the data: tensor 'v' begins at 12", "ends at 8");
+    refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, SLM_E_FORMAT,
+            "hole", "begins at 4");
     refused("{" W "}", 11, SLM_E_FORMAT, "end at data byte 8", "11 bytes");
     refused("{}", 5, SLM_E_FORMAT, "no tensors", "5 bytes");
-    refused("{\"__metadata__\":{\"a\":\"b\"},\"__metadata__\":{}," W "}", 8, SLM_E_FORMAT, "__metadata__ occurs twice",
+    refused("{\"__metadata__\":{\"a\":\"b\"},\"__metadata__\":{}," W "}", 8, SLM_E_FORMAT,
+            "__metadata__ occurs twice", NULL);
+    refused("{\"__metadata__\":{\"a\":1}," W "}", 8, SLM_E_FORMAT, "__metadata__ is not a string",
             NULL);
-    refused("{\"__metadata__\":{\"a\":1}," W "}", 8, SLM_E_FORMAT, "__metadata__ is not a string", NULL);
-    refused("{\"__metadata__\":{\"a\":{\"b\":\"c\"}}," W "}", 8, SLM_E_FORMAT, "__metadata__ is not a string", NULL);
+    refused("{\"__metadata__\":{\"a\":{\"b\":\"c\"}}," W "}", 8, SLM_E_FORMAT,
+            "__metadata__ is not a string", NULL);
     refused("{\"__metadata__\":[]," W "}", 8, SLM_E_FORMAT, "__metadata__ is not an object", NULL);
     refused("{" W "} x", 8, SLM_E_FORMAT, "JSON", NULL);
     refused("{" W ",}", 8, SLM_E_FORMAT, "JSON", NULL);
@@ -150,11 +170,11 @@ static void headers(void **state) {
     refused("{\"a\\u0000b\":{}}", 0, SLM_E_FORMAT, "control character", "255");
     refused("{\"a\xff\":{}}", 0, SLM_E_ENCODING, "UTF-8", NULL);
     refused("{\"b\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[0,2]},"
-            "\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}", 6, SLM_E_UNSUPPORTED, "'w' begins at byte",
-            "4-byte elements");
+            "\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[2,6]}}",
+            6, SLM_E_UNSUPPORTED, "'w' begins at byte", "4-byte elements");
     /* the same name at two places */
-    refused("{" W ",\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12, SLM_E_FORMAT,
-            "'w' occurs twice", "of 'm.safetensors'");
+    refused("{" W ",\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12,
+            SLM_E_FORMAT, "'w' occurs twice", "of 'm.safetensors'");
     char deep[400] = "{\"__metadata__\":";
     memset(deep + strlen(deep), '[', 300);
     refused(deep, 0, SLM_E_FORMAT, "__metadata__ is not an object", NULL);
@@ -280,8 +300,9 @@ static struct folder two_shards(const char *index) {
 
 static void shards(void **state) {
     (void)state;
-    struct folder f = two_shards("{\"metadata\":{\"total_size\":12},\"weight_map\":{\"w\":\"a.safetensors\","
-                                 "\"v\":\"b.safetensors\"}}");
+    struct folder f =
+        two_shards("{\"metadata\":{\"total_size\":12},\"weight_map\":{\"w\":\"a.safetensors\","
+                   "\"v\":\"b.safetensors\"}}");
     struct tensors *t;
     slm_why why;
     assert_int_equal(tensors_open_memory(NULL, f.files, f.n, &t, &why), SLM_OK);
@@ -293,14 +314,17 @@ static void shards(void **state) {
     folder_gives(&f, SLM_OK, NULL, NULL);
 
     f = two_shards("{\"weight_map\":{\"w\":\"b.safetensors\",\"v\":\"a.safetensors\"}}");
-    folder_gives(&f, SLM_E_FORMAT, "'v' is said to be in shard 'a.safetensors'", "is in 'b.safetensors'");
+    folder_gives(&f, SLM_E_FORMAT, "'v' is said to be in shard 'a.safetensors'",
+                 "is in 'b.safetensors'");
     f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\",\"u\":\"b.safetensors\"}}");
-    folder_gives(&f, SLM_E_FORMAT, "'u' is said to be in shard 'b.safetensors'", "does not hold it");
+    folder_gives(&f, SLM_E_FORMAT, "'u' is said to be in shard 'b.safetensors'",
+                 "does not hold it");
     f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\",\"x\":\"b.safetensors\"}}");
     folder_gives(&f, SLM_E_FORMAT, "'v' is in shard 'b.safetensors', but not in the index", INDEX);
     f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\",\"v\":\"c.safetensors\"}}");
     folder_gives(&f, SLM_E_NOTFOUND, "shard 'c.safetensors' is missing", "number 2 of 2");
-    f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\",\"v\":\"b.safetensors\",\"w\":\"b.safetensors\"}}");
+    f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\",\"v\":\"b.safetensors\",\"w\":\"b."
+                   "safetensors\"}}");
     folder_gives(&f, SLM_E_FORMAT, "'w' twice", "'b.safetensors'");
     f = two_shards("{\"weight_map\":{\"w\":\"a.safetensors\",\"v\":\"b.safetensors\"},\"more\":1}");
     folder_gives(&f, SLM_E_FORMAT, "unknown field 'more'", INDEX);
@@ -343,8 +367,10 @@ static void shards(void **state) {
     f.files[1] = (struct memory_file){ "a.safetensors", f.images[1].data, 10 };
     folder_gives(&f, SLM_E_FORMAT, "the header of 1 bytes does not begin with '{'", NULL);
 
-    static const char *const paths[] = { "../a.safetensors", "/etc/passwd", "x/a.safetensors", "..", ".", "",
-                                         "a..b", "x\\\\y", "a\\u0000b" };
+    static const char *const paths[] = {
+        "../a.safetensors", "/etc/passwd", "x/a.safetensors", "..", ".", "", "a..b",
+        "x\\\\y",           "a\\u0000b"
+    };
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         char index[256];
         snprintf(index, sizeof index, "{\"weight_map\":{\"w\":\"%s\"}}", paths[i]);
@@ -360,7 +386,8 @@ static void shards(void **state) {
     f = (struct folder){ 0 };
     put_text_file(&f, INDEX, "{\"weight_map\":{\"w\":\"a.safetensors\",\"v\":\"b.safetensors\"}}");
     put_weights(&f, "a.safetensors", "{" W "}", 8);
-    put_weights(&f, "b.safetensors", "{" V ",\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8);
+    put_weights(&f, "b.safetensors",
+                "{" V ",\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8);
     folder_gives(&f, SLM_E_FORMAT, "'w' occurs twice", "'b.safetensors'");
 }
 
@@ -389,7 +416,8 @@ static void too_many_tensors(void **state) {
     img_bytes(&index, "{\"weight_map\":", 14);
     for (int i = 0; i <= MAX_TENSORS; i++) {
         char entry[96];
-        int n = snprintf(entry, sizeof entry, "%c\"%x\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[%d,%d]}",
+        int n = snprintf(entry, sizeof entry,
+                         "%c\"%x\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[%d,%d]}",
                          i ? ',' : '{', i, 2 * i, 2 * i + 2);
         img_bytes(&json, entry, (size_t)n);
         n = snprintf(entry, sizeof entry, "%c\"%x\":\"a\"", i ? ',' : '{', i);
@@ -397,7 +425,8 @@ static void too_many_tensors(void **state) {
     }
     img_bytes(&json, "}", 2);
     img_bytes(&index, "}}", 2);
-    refused((const char *)json.data, (size_t)2 * MAX_TENSORS + 2, SLM_E_UNSUPPORTED, "65537 tensors", "at most 65536");
+    refused((const char *)json.data, (size_t)2 * MAX_TENSORS + 2, SLM_E_UNSUPPORTED,
+            "65537 tensors", "at most 65536");
     struct memory_file files[] = { { INDEX, index.data, index.n }, { "a", "", 0 } };
     struct tensors *t;
     slm_why why = { 0 };
@@ -445,8 +474,9 @@ static void twins(void **state) {
     static const struct {
         const char *name;
         uint32_t n_files;
-    } cases[] = { { "gemma-3-270m-it", 1 }, { "qwen3-0.6b", 1 }, { "smollm3-3b", 1 }, { "qwen3-4b-instruct-2507", 2 },
-                  { "gemma-3-4b-it", 1 },   { "jan-v1-4b", 1 },  { "phi-4-mini-instruct", 1 } };
+    } cases[] = { { "gemma-3-270m-it", 1 },        { "qwen3-0.6b", 1 },    { "smollm3-3b", 1 },
+                  { "qwen3-4b-instruct-2507", 2 }, { "gemma-3-4b-it", 1 }, { "jan-v1-4b", 1 },
+                  { "phi-4-mini-instruct", 1 } };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char rel[256], path[1024];
         snprintf(rel, sizeof rel, "golden/%s", cases[i].name);
@@ -468,7 +498,8 @@ static void twins(void **state) {
             sum += t->list[k].size;
         }
         for (uint32_t k = 0; k < t->n_files; k++)
-            all += t->files[k].map.size - 8 - t->files[k].map.data[0] - 256u * t->files[k].map.data[1];
+            all +=
+                t->files[k].map.size - 8 - t->files[k].map.data[0] - 256u * t->files[k].map.data[1];
         assert_int_equal(sum, all); /* headers are shorter than 64 KiB */
         tensors_close(t);
         /* goldens: a file of its own, float32 */
@@ -488,7 +519,8 @@ static void twins(void **state) {
         snprintf(rel, sizeof rel, "golden/%s/rope_full_size.safetensors", cases[i].name);
         assert_non_null(data_path(path, sizeof path, rel));
         assert_int_equal(tensors_open(NULL, path, &t, &why), SLM_E_UNSUPPORTED);
-        assert_non_null(strstr(why.message, "rope_full_size.safetensors: tensor 'positions' has type I32"));
+        assert_non_null(
+            strstr(why.message, "rope_full_size.safetensors: tensor 'positions' has type I32"));
         assert_int_equal(tensors_open_numbers(NULL, path, &t, &why), SLM_OK);
         x = tensors_find(t, "positions");
         assert_string_equal(dtype_info((uint32_t)x->dtype)->name, "I32");

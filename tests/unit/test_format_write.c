@@ -52,7 +52,8 @@ static void every_kind_of_value(void **state) {
     char path[1024], copy[1024];
     struct gguf_writer *w;
     slm_why why;
-    assert_int_equal(gguf_writer_new(NULL, new_path(path, sizeof path, "a.gguf"), &w, &why), SLM_OK);
+    assert_int_equal(gguf_writer_new(NULL, new_path(path, sizeof path, "a.gguf"), &w, &why),
+                     SLM_OK);
     const char *words[] = { "one", "", "three\0four" };
     const size_t lengths[] = { 3, 0, 10 };
     const int32_t ints[] = { 1, -2, INT32_MIN };
@@ -88,7 +89,8 @@ static void every_kind_of_value(void **state) {
     assert_true(gguf_u32(t->gguf, "u", &u, &err, &why) && u == 7);
     assert_true(gguf_f32(t->gguf, "f", &f, &err, &why) && f == 0.25f);
     assert_true(gguf_bool(t->gguf, "yes", &b, &err, &why) && b);
-    assert_true(gguf_str(t->gguf, "s", &s, &n, &err, &why) && n == 9 && memcmp(s, "text\0more", 9) == 0);
+    assert_true(gguf_str(t->gguf, "s", &s, &n, &err, &why) && n == 9 &&
+                memcmp(s, "text\0more", 9) == 0);
     uint64_t cursor = 0;
     for (size_t i = 0; i < 3; i++) {
         assert_true(gguf_next_str(gguf_find(t->gguf, "words"), &cursor, &s, &n));
@@ -108,7 +110,8 @@ static void every_kind_of_value(void **state) {
     assert_memory_equal(x->data, data + 60, 28);
     assert_int_equal(t->files[0].map.size % 64, 0);
     /* a copy by put_raw is the same file, byte for byte */
-    assert_int_equal(gguf_writer_new(NULL, new_path(copy, sizeof copy, "b.gguf"), &w, &why), SLM_OK);
+    assert_int_equal(gguf_writer_new(NULL, new_path(copy, sizeof copy, "b.gguf"), &w, &why),
+                     SLM_OK);
     for (uint32_t i = 0; i < gguf_count(t->gguf); i++)
         assert_int_equal(gguf_put_raw(w, gguf_at(t->gguf, i)), SLM_OK);
     assert_int_equal(gguf_put_tensor(w, "zz", DT_F16, 3, da), SLM_OK);
@@ -129,16 +132,19 @@ static void every_kind_of_value(void **state) {
 static void random_round_trips(void **state) {
     (void)state;
     uint64_t seed = 20240607;
-    static const enum dtype types[] = { DT_F32, DT_F16, DT_BF16, DT_Q4_0, DT_Q8_0, DT_Q4_K, DT_Q6_K, DT_IQ4_XS };
+    static const enum dtype types[] = { DT_F32,  DT_F16,  DT_BF16, DT_Q4_0,
+                                        DT_Q8_0, DT_Q4_K, DT_Q6_K, DT_IQ4_XS };
     for (int round = 0; round < 60; round++) {
         char path[1024], name[64];
         struct gguf_writer *w;
         slm_why why;
         uint64_t begin = seed;
-        assert_int_equal(gguf_writer_new(NULL, new_path(path, sizeof path, "r.gguf"), &w, &why), SLM_OK);
+        assert_int_equal(gguf_writer_new(NULL, new_path(path, sizeof path, "r.gguf"), &w, &why),
+                         SLM_OK);
         if (round % 3)
             gguf_put_u32(w, "general.alignment", 8u << next_random(&seed) % 10);
-        uint32_t n = (uint32_t)(next_random(&seed) % 40), n_kv = (uint32_t)(next_random(&seed) % 100);
+        uint32_t n = (uint32_t)(next_random(&seed) % 40),
+                 n_kv = (uint32_t)(next_random(&seed) % 100);
         for (uint32_t i = 0; i < n_kv; i++) {
             snprintf(name, sizeof name, "key.%" PRIu64, next_random(&seed) % 1000 * 1000 + i);
             gguf_put_u32(w, name, i);
@@ -146,12 +152,14 @@ static void random_round_trips(void **state) {
         size_t total = 0;
         for (uint32_t i = 0; i < n; i++) {
             enum dtype type = types[next_random(&seed) % ARRAY_LEN(types)];
-            uint64_t dims[MAX_DIMS] = { 1 + next_random(&seed) % 5, 1 + next_random(&seed) % 3, 1, 1 };
+            uint64_t dims[MAX_DIMS] = { 1 + next_random(&seed) % 5, 1 + next_random(&seed) % 3, 1,
+                                        1 };
             uint32_t n_dims = 1 + (uint32_t)(next_random(&seed) % MAX_DIMS);
             dims[n_dims - 1] = dtype_info((uint32_t)type)->block * (1 + next_random(&seed) % 3);
             snprintf(name, sizeof name, "t%" PRIu32, i);
             assert_int_equal(gguf_put_tensor(w, name, type, n_dims, dims), SLM_OK);
-            uint64_t size = dtype_info((uint32_t)type)->block_bytes * dims[n_dims - 1] / dtype_info((uint32_t)type)->block;
+            uint64_t size = dtype_info((uint32_t)type)->block_bytes * dims[n_dims - 1] /
+                            dtype_info((uint32_t)type)->block;
             for (uint32_t d = 0; d + 1 < n_dims; d++)
                 size *= dims[d];
             total += (size_t)size;
@@ -362,7 +370,8 @@ static void full_disk(void **state) {
         assert_non_null(strstr(why.message, "No space"));
         assert_int_equal(access("/dev/full", F_OK), 0);
     }
-    assert_int_equal(npy_write_f32("/dev/null", &one, 1, shape, &why), SLM_OK); /* no rename over a device */
+    assert_int_equal(npy_write_f32("/dev/null", &one, 1, shape, &why),
+                     SLM_OK); /* no rename over a device */
     struct stat st;
     assert_int_equal(stat("/dev/null", &st), 0);
     assert_true(S_ISCHR(st.st_mode));
@@ -430,16 +439,20 @@ static void npy_round_trips(void **state) {
         uint32_t n;
         uint64_t dims[MAX_DIMS];
         const char *shape;
-    } cases[] = { { 0, { 0 }, "'shape': (), " },          { 1, { 7 }, "'shape': (7,), " },
-                  { 2, { 3, 4 }, "'shape': (3, 4), " },   { 3, { 2, 1, 5 }, "'shape': (2, 1, 5), " },
-                  { 4, { 1, 3, 4, 4 }, "'shape': (1, 3, 4, 4), " }, { 2, { 0, 5 }, "'shape': (0, 5), " } };
+    } cases[] = { { 0, { 0 }, "'shape': (), " },
+                  { 1, { 7 }, "'shape': (7,), " },
+                  { 2, { 3, 4 }, "'shape': (3, 4), " },
+                  { 3, { 2, 1, 5 }, "'shape': (2, 1, 5), " },
+                  { 4, { 1, 3, 4, 4 }, "'shape': (1, 3, 4, 4), " },
+                  { 2, { 0, 5 }, "'shape': (0, 5), " } };
     float data[64];
     for (size_t i = 0; i < ARRAY_LEN(data); i++)
         data[i] = (float)i * 0.5f - 3;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char path[1024];
         slm_why why;
-        assert_int_equal(npy_write_f32(new_path(path, sizeof path, "a.npy"), data, cases[i].n, cases[i].dims, &why),
+        assert_int_equal(npy_write_f32(new_path(path, sizeof path, "a.npy"), data, cases[i].n,
+                                       cases[i].dims, &why),
                          SLM_OK);
         struct mapping m;
         const float *back;
@@ -453,7 +466,8 @@ static void npy_round_trips(void **state) {
         }
         assert_memory_equal(back, data, count * sizeof(float));
         assert_int_equal((size_t)((const uint8_t *)back - m.data) % 64, 0);
-        assert_memory_equal(m.data, "\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, ", 51);
+        assert_memory_equal(
+            m.data, "\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, ", 51);
         assert_memory_equal(m.data + 51, cases[i].shape, strlen(cases[i].shape));
         file_unmap(&m);
         unlink(path);
@@ -466,8 +480,8 @@ static void npy_round_trips(void **state) {
     assert_int_equal(npy_write_f32("/nowhere/x.npy", data, 1, five, &why), SLM_E_IO);
 }
 
-static void npy_refused(const char *version, const char *dict, size_t n_data, slm_err code, const char *a,
-                        const char *b) {
+static void npy_refused(const char *version, const char *dict, size_t n_data, slm_err code,
+                        const char *a, const char *b) {
     struct image g = { 0 };
     img_bytes(&g, "\x93NUMPY", 6);
     img_bytes(&g, version, 2);
@@ -482,7 +496,8 @@ static void npy_refused(const char *version, const char *dict, size_t n_data, sl
     uint64_t dims[MAX_DIMS];
     slm_why why = { 0 };
     slm_err err = npy_parse_f32(g.data, g.n, &data, &n_dims, dims, &why);
-    bool all = (a == NULL || strstr(why.message, a) != NULL) && (b == NULL || strstr(why.message, b) != NULL);
+    bool all = (a == NULL || strstr(why.message, a) != NULL) &&
+               (b == NULL || strstr(why.message, b) != NULL);
     if (err != code || !all)
         print_error("%s: %s\n", err_name(err), why.message);
     assert_int_equal(err, code);
@@ -501,21 +516,28 @@ static void npy_refused(const char *version, const char *dict, size_t n_data, sl
 static void npy_files(void **state) {
     (void)state;
     const char *v1 = "\x01\x00";
-#define D(descr, order, shape) "{'descr': '" descr "', 'fortran_order': " order ", 'shape': " shape ", }"
+#define D(descr, order, shape)                                                                     \
+    "{'descr': '" descr "', 'fortran_order': " order ", 'shape': " shape ", }"
     npy_refused(v1, D("<f4", "False", "(2, 3)"), 24, SLM_OK, NULL, NULL);
-    npy_refused(v1, "{\"shape\":(2,3),\"fortran_order\":False,\"descr\":\"<f4\"}\n", 24, SLM_OK, NULL, NULL);
-    npy_refused("\x02\x00", D("<f4", "False", "(2, 3)"), 24, SLM_E_UNSUPPORTED, "version 2.0", "1.0");
+    npy_refused(v1, "{\"shape\":(2,3),\"fortran_order\":False,\"descr\":\"<f4\"}\n", 24, SLM_OK,
+                NULL, NULL);
+    npy_refused("\x02\x00", D("<f4", "False", "(2, 3)"), 24, SLM_E_UNSUPPORTED, "version 2.0",
+                "1.0");
     npy_refused(v1, D("<f8", "False", "(2, 3)"), 48, SLM_E_UNSUPPORTED, "'<f8'", "'<f4'");
     npy_refused(v1, D(">f4", "False", "(2, 3)"), 24, SLM_E_UNSUPPORTED, "'>f4'", "'<f4'");
-    npy_refused(v1, D("a very long type name", "False", "(2, 3)"), 24, SLM_E_UNSUPPORTED, "'a very", "'<f4'");
-    npy_refused(v1, "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2,)}", 8, SLM_E_UNSUPPORTED, "records",
-                NULL);
+    npy_refused(v1, D("a very long type name", "False", "(2, 3)"), 24, SLM_E_UNSUPPORTED, "'a very",
+                "'<f4'");
+    npy_refused(v1, "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2,)}", 8,
+                SLM_E_UNSUPPORTED, "records", NULL);
     npy_refused(v1, D("<f4", "True", "(2, 3)"), 24, SLM_E_UNSUPPORTED, "Fortran", "C order");
     npy_refused(v1, D("<f4", "False", "(2, 3)"), 23, SLM_E_FORMAT, "24 bytes", "23 are there");
     npy_refused(v1, D("<f4", "False", "(2, 3)"), 25, SLM_E_FORMAT, "24 bytes", "25 are there");
-    npy_refused(v1, D("<f4", "False", "(1, 1, 1, 1, 1)"), 4, SLM_E_UNSUPPORTED, "5 dimensions", "at most 4");
-    npy_refused(v1, D("<f4", "False", "(4611686018427387904, 4)"), 4, SLM_E_FORMAT, "4611686018427387904", "64 bits");
-    npy_refused(v1, D("<f4", "False", "(99999999999999999999)"), 4, SLM_E_FORMAT, "exceeds 64 bits", NULL);
+    npy_refused(v1, D("<f4", "False", "(1, 1, 1, 1, 1)"), 4, SLM_E_UNSUPPORTED, "5 dimensions",
+                "at most 4");
+    npy_refused(v1, D("<f4", "False", "(4611686018427387904, 4)"), 4, SLM_E_FORMAT,
+                "4611686018427387904", "64 bits");
+    npy_refused(v1, D("<f4", "False", "(99999999999999999999)"), 4, SLM_E_FORMAT, "exceeds 64 bits",
+                NULL);
     npy_refused(v1, D("<f4", "False", "(3)"), 12, SLM_E_FORMAT, "',' is missing", NULL);
     npy_refused(v1, D("<f4", "False", "(-3,)"), 12, SLM_E_FORMAT, "number is missing", NULL);
     npy_refused(v1, D("<f4", "None", "(3,)"), 12, SLM_E_FORMAT, "True or False", NULL);
@@ -548,13 +570,19 @@ static void npy_files(void **state) {
     assert_non_null(strstr(why.message, "at byte 67, no multiple of 4"));
     img_free(&odd);
     assert_int_equal(npy_map_f32(path, &m, &data, &n, dims, &why), SLM_E_FORMAT);
-    assert_non_null(strstr(why.message, "bad.npy: no NPY file: it begins with byte 0x6e, not 0x93"));
+    assert_non_null(
+        strstr(why.message, "bad.npy: no NPY file: it begins with byte 0x6e, not 0x93"));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind_of_value), cmocka_unit_test(random_round_trips), cmocka_unit_test(misuse),
-        cmocka_unit_test(output_files),        cmocka_unit_test(not_writable),        cmocka_unit_test(full_disk),          cmocka_unit_test(npy_round_trips),
+        cmocka_unit_test(every_kind_of_value),
+        cmocka_unit_test(random_round_trips),
+        cmocka_unit_test(misuse),
+        cmocka_unit_test(output_files),
+        cmocka_unit_test(not_writable),
+        cmocka_unit_test(full_disk),
+        cmocka_unit_test(npy_round_trips),
         cmocka_unit_test(npy_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
