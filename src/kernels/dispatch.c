@@ -12,6 +12,9 @@ static const struct kernels table_ref = {
     ISA_LEVEL_REF, &matmul_ops_ref, &row_ops_ref, &attention_ops_ref
 };
 #ifdef HAVE_X86_KERNELS
+static const struct kernels table_avx2 = {
+    ISA_LEVEL_AVX2, &matmul_ops_avx2, &row_ops_avx2, &attention_ops_avx2
+};
 static const struct kernels table_avx512 = {
     ISA_LEVEL_AVX512, &matmul_ops_avx512, &row_ops_avx512, &attention_ops_avx512
 };
@@ -27,6 +30,8 @@ const struct kernels *kernels_at(enum isa level) {
         return &table_ref;
 #ifdef HAVE_X86_KERNELS
     struct x86_features f = x86_detect();
+    if (level == ISA_LEVEL_AVX2 && f.avx2)
+        return &table_avx2;
     if (level == ISA_LEVEL_AVX512 && f.avx512)
         return f.avx512bf16 ? &table_avx512bf16 : &table_avx512;
 #endif
