@@ -105,7 +105,13 @@ ATTR_UNUSED static struct image img_sample(void) {
     img_le(&g, 1, 1);
     img_kv(&g, "a.big", GGUF_U64);
     img_le(&g, 77, 8);
-    img_tensor(&g, "w", DT_F32, 0, 4, 3);    /* 48 bytes */
+    img_text(&g, "w"); /* three dimensions: 48 bytes */
+    img_le(&g, 3, 4);
+    img_le(&g, 4, 8);
+    img_le(&g, 3, 8);
+    img_le(&g, 1, 8);
+    img_le(&g, DT_F32, 4);
+    img_le(&g, 0, 8);
     img_tensor(&g, "q", DT_Q8_0, 64, 32, 2); /* 68 bytes */
     img_tensor(&g, "b", DT_BF16, 160, 5, 0); /* 10 bytes */
     img_pad(&g, 32);

@@ -451,6 +451,37 @@ static void tensors_against_each_other(void **state) {
     refused_at(&g, SLM_E_FORMAT, 128, "'a' occurs twice", "96", "128");
 }
 
+/* One byte, one block, one dimension too much: where checks are off by one, it shows here. */
+static void by_the_smallest_step(void **state) {
+    (void)state;
+    struct image g = { 0 };
+    img_head(&g, 3, 2, 0);
+    img_tensor(&g, "a", DT_Q8_0, 0, 32, 0); /* 34 bytes, two into b */
+    img_tensor(&g, "b", DT_F32, 32, 8, 0);
+    img_pad(&g, 32);
+    img_fill(&g, 64);
+    refused_at(&g, SLM_E_FORMAT, 128, "'b' begins at byte 128", "inside 'a'", "130");
+    for (int last = 0; last < 2; last++) {
+        img_head(&g, 3, 0, 1);
+        img_array(&g, "k", GGUF_STRING, last ? 1 : 2);
+        img_le(&g, 9, 8);
+        img_fill(&g, 8);
+        refused_at(&g, SLM_E_FORMAT, 49, "string 0 of 9 bytes", "8 left", NULL);
+    }
+    /* rows that multiply to 2^64, that is to 0 */
+    img_head(&g, 3, 1, 0);
+    img_text(&g, "w");
+    img_le(&g, 3, 4);
+    img_le(&g, 4, 8);
+    img_le(&g, (uint64_t)1 << 32, 8);
+    img_le(&g, (uint64_t)1 << 32, 8);
+    img_le(&g, DT_F32, 4);
+    img_le(&g, 0, 8);
+    img_pad(&g, 32);
+    img_fill(&g, 64);
+    refused_at(&g, SLM_E_FORMAT, SLM_NO_OFFSET, "4294967296", "64 bits", NULL);
+}
+
 static void names_of_tensors(void **state) {
     (void)state;
     static const char *const bad[] = { "", "a\x1b[2J", "\xc3\x28" };
@@ -579,6 +610,7 @@ int main(void) {
         cmocka_unit_test(types_by_name),
         cmocka_unit_test(shapes_and_places),
         cmocka_unit_test(tensors_against_each_other),
+        cmocka_unit_test(by_the_smallest_step),
         cmocka_unit_test(names_of_tensors),
         cmocka_unit_test(strangers),
         cmocka_unit_test(twins),

@@ -148,6 +148,11 @@ static void headers(void **state) {
             SLM_E_FORMAT, "'v' begins at data byte 4, inside 'w'", "ends at 8");
     refused("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[12,16]}}", 16,
             SLM_E_FORMAT, "hole in the data: tensor 'v' begins at 12", "ends at 8");
+    refused("{" W ",\"v\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[9,11]}}", 11,
+            SLM_E_FORMAT, "hole in the data: tensor 'v' begins at 9", "ends at 8");
+    refused("{" W ",\"v\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[7,9]}}", 9,
+            SLM_E_FORMAT, "'v' begins at data byte 7, inside 'w'", "ends at 8");
+    refused("{" W "}", 9, SLM_E_FORMAT, "end at data byte 8", "9 bytes");
     refused("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, SLM_E_FORMAT,
             "hole", "begins at 4");
     refused("{" W "}", 11, SLM_E_FORMAT, "end at data byte 8", "11 bytes");
@@ -197,6 +202,9 @@ static void offsets(void **state) {
     assert_int_equal(tensors_open_memory(NULL, &file, 1, &t, &why), SLM_E_FORMAT);
     assert_non_null(strstr(why.message, "header of 4278190335 bytes, 8 left"));
     assert_int_equal(why.offset, 0);
+    memset(g.data, 0xff, 8); /* and one whose end wraps round to byte 7 */
+    assert_int_equal(tensors_open_memory(NULL, &file, 1, &t, &why), SLM_E_FORMAT);
+    assert_non_null(strstr(why.message, "header of 18446744073709551615 bytes, 8 left"));
     img_free(&g);
 }
 
