@@ -125,19 +125,19 @@ static inline double bench_peak(const struct kernels *k) { /* float32 operations
     }
     return best;
 }
-/* Best seconds of one `call` out of runs of about 20 ms. */
+/* Best seconds of one `call` out of runs of about 2 ms. */
 #define BENCH(seconds, call)                                                                    \
     do {                                                                                        \
         uint64_t bench_n_ = 1, bench_t_ = 0;                                                    \
         (seconds) = 1e9;                                                                        \
-        for (unsigned bench_r_ = 0; bench_r_ < 7; bench_r_++) {                                 \
+        for (unsigned bench_r_ = 0; bench_r_ < 40; bench_r_++) {                                 \
             uint64_t bench_from_ = clock_ns();                                                  \
             for (uint64_t bench_i_ = 0; bench_i_ < bench_n_; bench_i_++)                        \
                 call;                                                                           \
             bench_t_ = clock_ns() - bench_from_;                                                \
             double bench_s_ = (double)bench_t_ * 1e-9 / (double)bench_n_;                       \
             (seconds) = bench_s_ < (seconds) ? bench_s_ : (seconds);                            \
-            bench_n_ = (uint64_t)(0.02 / (seconds)) + 1;                                        \
+            bench_n_ = (uint64_t)(0.002 / (seconds)) + 1;                                        \
         }                                                                                       \
     } while (0)
 

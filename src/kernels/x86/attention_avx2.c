@@ -3,7 +3,7 @@
  *
  * The 16 lanes of a sum are two registers. Scores: a tile of 4 keys x up to 2 queries runs over
  * lanes 0..7 of the whole row and then over lanes 8..15, because 16 registers do not hold both.
- * Mix: up to 2 queries x 32 elements stay in registers while all keys pass. With more than 2
+ * Mix: up to 2 queries x 32 elements stay in registers while the values pass. With more than 4
  * queries keys or values are converted to float32 once, in blocks that stay in the first-level
  * cache. Head sizes that are no multiple of 16 occur in no model: the reference does them. */
 #include "kernels/ref/rows.h"
@@ -11,7 +11,10 @@
 
 #ifdef HAVE_X86_KERNELS
 
-#define CONVERTED 4096 /* floats of the block of converted rows */
+#define CONVERTED 4096   /* floats of the block of converted rows */
+#define KEYS_AHEAD 2048  /* bytes between the keys in use and those asked for */
+#define VALUES_AHEAD 512 /* bytes between the values in use and those asked for */
+#define MIX_BYTES 2048   /* values that pass all tiles of elements before the next ones do */
 
 /* ---- rows of the cache ---- */
 
@@ -137,8 +140,8 @@ ISA_AVX2 ATTR_INLINE __m256 reduce_4x2(const __m256 a[8]) {
 
 /* n_q (1 or 2, constant) queries against 4 keys; stores n (1..4) scores of each query. */
 ISA_AVX2 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *q, size_t d,
-                                     const uint8_t *const key[4], size_t n, float scale, float *scores,
-                                     size_t stride) {
+                                     const uint8_t *const key[4], size_t n, bool fetch, float scale,
+                                     float *scores, size_t stride) {
     __m256 whole[8];
     for (unsigned half = 0; half < 2; half++) {
         __m256 sum[8];
@@ -146,6 +149,10 @@ ISA_AVX2 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *
             sum[s] = _mm256_setzero_ps();
         for (size_t i = 8 * half; i < d; i += 16) {
             __m256 k[4];
+            if (fetch && half == 0) { /* two lines: 64 elements of f16; past the end it does no harm */
+                _mm_prefetch((const char *)((uintptr_t)key[0] + KEYS_AHEAD + 8 * i), _MM_HINT_T0);
+                _mm_prefetch((const char *)((uintptr_t)key[0] + KEYS_AHEAD + 8 * i + 64), _MM_HINT_T0);
+            }
             for (unsigned j = 0; j < 4; j++)
                 k[j] = load_kv_8(t, key[j], d, i);
             for (unsigned r = 0; r < n_q; r++) {
@@ -172,6 +179,7 @@ struct score_job {
     size_t row_bytes, n_keys;
     float scale, *scores; /* [n_q] rows of stride */
     size_t stride;
+    bool fetch; /* keys come from memory, not from the block of converted ones */
 };
 
 ISA_AVX2 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *job) {
@@ -183,10 +191,11 @@ ISA_AVX2 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *job)
         for (size_t r = 0; r < job->n_q; r += 2) {
             const float *q = job->q + r * job->d;
             float *out = job->scores + r * job->stride + j;
+            bool fetch = job->fetch && r == 0;
             if (job->n_q - r == 1)
-                score_tile(t, 1, q, job->d, key, n, job->scale, out, job->stride);
+                score_tile(t, 1, q, job->d, key, n, fetch, job->scale, out, job->stride);
             else
-                score_tile(t, 2, q, job->d, key, n, job->scale, out, job->stride);
+                score_tile(t, 2, q, job->d, key, n, fetch, job->scale, out, job->stride);
         }
     }
 }
@@ -207,12 +216,12 @@ ISA_AVX2 static void score_q8(const struct score_job *job) {
 static void avx2_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys, size_t n_keys,
                         float scale, float *scores, size_t stride) {
     static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16, score_bf16, score_q8 };
-    struct score_job job = { q, n_q, d, keys, kv_row_bytes(t, d), n_keys, scale, scores, stride };
+    struct score_job job = { q, n_q, d, keys, kv_row_bytes(t, d), n_keys, scale, scores, stride, true };
     if (d % 16) {
         attention_ops_ref.scores(t, q, n_q, d, keys, n_keys, scale, scores, stride);
         return;
     }
-    if (t == KV_F32 || n_q <= 2 || d > CONVERTED / 4) {
+    if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         score[t](&job);
         return;
     }
@@ -220,6 +229,7 @@ static void avx2_scores(enum kv_type t, const float *q, size_t n_q, size_t d, co
     size_t per_block = CONVERTED / d / 4 * 4, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.keys = (const uint8_t *)block;
+    job.fetch = false;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
         for (size_t l = 0; l < job.n_keys; l++)
@@ -261,20 +271,24 @@ struct mix_job {
     const uint8_t *values; /* [n_keys] rows of row_bytes */
     size_t row_bytes, n_keys;
     float *acc; /* [n_q, d] */
+    bool fetch; /* values come from memory, not from the block of converted ones */
 };
 
-/* Elements i..i+8*width-1 of n_q queries from r on; n_q * width <= 8, both constant. */
+/* Elements i..i+8*width-1 of n_q queries from r on (n_q * width <= 8, both constant) over the values
+ * from..to-1. */
 ISA_AVX2 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width, const struct mix_job *job, size_t r,
-                                   size_t i) {
+                                   size_t i, size_t from, size_t to) {
     __m256 sum[8];
     float *acc = job->acc + r * job->d + i;
     const float *p = job->p + r * job->stride;
     for (unsigned a = 0; a < n_q; a++)
         for (unsigned c = 0; c < width; c++)
             sum[a * width + c] = _mm256_loadu_ps(acc + a * job->d + 8 * c);
-    for (size_t j = 0; j < job->n_keys; j++) {
+    for (size_t j = from; j < to; j++) {
         const uint8_t *value = job->values + j * job->row_bytes;
         __m256 v[4];
+        if (job->fetch && r == 0 && i % 32 == 0) /* one line of f16; past the end it does no harm */
+            _mm_prefetch((const char *)((uintptr_t)value + VALUES_AHEAD + 2 * i), _MM_HINT_T0);
         for (unsigned c = 0; c < width; c++)
             v[c] = load_kv_8(t, value, job->d, i + 8 * c);
         for (unsigned a = 0; a < n_q; a++) {
@@ -288,21 +302,26 @@ ISA_AVX2 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width,
             _mm256_storeu_ps(acc + a * job->d + 8 * c, sum[a * width + c]);
 }
 
+ISA_AVX2 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct mix_job *job, size_t r,
+                                      size_t from, size_t to) {
+    size_t i = 0;
+    for (; i + 32 <= job->d; i += 32)
+        mix_tile(t, n_q, 4, job, r, i, from, to);
+    for (; i < job->d; i += 8)
+        mix_tile(t, n_q, 1, job, r, i, from, to);
+}
+
+/* A row takes several tiles: they run over a few values at a time, or memory would be read in
+ * pieces of rows, at a fraction of its speed. */
 ISA_AVX2 ATTR_INLINE void mix_all(enum kv_type t, const struct mix_job *job) {
-    for (size_t r = 0; r < job->n_q; r += 2) {
-        bool one = job->n_q - r == 1;
-        size_t i = 0;
-        for (; i + 32 <= job->d; i += 32) {
-            if (one)
-                mix_tile(t, 1, 4, job, r, i);
+    const size_t block = job->fetch ? MIX_BYTES / job->row_bytes + 1 : job->n_keys;
+    for (size_t from = 0, to; from < job->n_keys; from = to) {
+        to = job->n_keys - from < block ? job->n_keys : from + block;
+        for (size_t r = 0; r < job->n_q; r += 2) {
+            if (job->n_q - r == 1)
+                mix_queries(t, 1, job, r, from, to);
             else
-                mix_tile(t, 2, 4, job, r, i);
-        }
-        for (; i < job->d; i += 8) {
-            if (one)
-                mix_tile(t, 1, 1, job, r, i);
-            else
-                mix_tile(t, 2, 1, job, r, i);
+                mix_queries(t, 2, job, r, from, to);
         }
     }
 }
@@ -323,12 +342,12 @@ ISA_AVX2 static void mix_q8(const struct mix_job *job) {
 static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d, const void *values,
                      size_t n_keys, float *acc) {
     static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16, mix_q8 };
-    struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc };
+    struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc, true };
     if (d % 8) {
         attention_ops_ref.mix(t, p, n_q, stride, d, values, n_keys, acc);
         return;
     }
-    if (t == KV_F32 || n_q <= 2 || d > CONVERTED / 4) {
+    if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         mix[t](&job);
         return;
     }
@@ -336,6 +355,7 @@ static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, 
     size_t per_block = CONVERTED / d, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.values = (const uint8_t *)block;
+    job.fetch = false;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
         for (size_t l = 0; l < job.n_keys; l++)

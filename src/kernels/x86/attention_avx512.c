@@ -3,7 +3,7 @@
  *
  * Scores: tiles of 4 keys x up to 4 queries, one register of 16 lanes for each pair, so that a key
  * is read and converted once for 4 queries and 16 sums share their tree of additions (reduce_4x4).
- * Mix: up to 4 queries x 64 elements (2 x 128) stay in registers while all keys pass.
+ * Mix: up to 4 queries x 64 elements (2 x 128) stay in registers while the values pass.
  * More than 4 queries: keys or values are converted to float32 once, in blocks that stay in the
  * first-level cache, and the float32 tiles run over them. Conversions are exact (Q8: one rounding,
  * the same one), so it makes no difference to the result. Rates: check_attention --bench. */
@@ -12,7 +12,21 @@
 
 #ifdef HAVE_X86_KERNELS
 
-#define CONVERTED 4096 /* floats of the block of converted rows */
+#define CONVERTED 4096   /* floats of the block of converted rows */
+#define KEYS_AHEAD 2048  /* bytes between the keys in use and those asked for */
+#define VALUES_AHEAD 512 /* the same for values */
+#define MIX_BYTES 2048   /* values that pass all tiles of elements before the next ones do */
+
+/* Asks for the lines of n bytes (constant) from p + ahead on; addresses past the end do no harm. */
+ISA_AVX512 ATTR_INLINE void want(const uint8_t *p, size_t ahead, size_t n) {
+    for (size_t b = 0; b < n; b += 64)
+        _mm_prefetch((const char *)((uintptr_t)p + ahead + b), _MM_HINT_T0);
+}
+
+/* Bytes of n elements, near enough for prefetching. */
+ISA_AVX512 ATTR_INLINE size_t element_bytes(enum kv_type t, size_t n) {
+    return t == KV_F32 ? 4 * n : t == KV_Q8 ? n : 2 * n;
+}
 
 /* ---- rows of the cache ---- */
 
@@ -117,13 +131,15 @@ ISA_AVX512 ATTR_INLINE __m512 reduce_4x4(const __m512 a[16]) {
 
 /* n_q (1..4, constant) queries against 4 keys; stores n (1..4) scores of each query. */
 ISA_AVX512 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *q, size_t d,
-                                       const uint8_t *const key[4], unsigned n, __m512 scale, float *scores,
-                                       size_t stride) {
+                                       const uint8_t *const key[4], unsigned n, bool fetch, __m512 scale,
+                                       float *scores, size_t stride) {
     __m512 sum[16];
     for (unsigned s = 0; s < 16; s++)
         sum[s] = _mm512_setzero_ps();
     for (size_t i = 0; i + 16 <= d; i += 16) {
         __m512 k[4];
+        if (fetch)
+            want(key[0] + element_bytes(t, 4 * i), KEYS_AHEAD, element_bytes(t, 64));
         for (unsigned j = 0; j < 4; j++)
             k[j] = load_16(t, key[j], d, i, (__mmask16)0xffff);
         for (unsigned r = 0; r < n_q; r++) {
@@ -159,6 +175,7 @@ struct score_job {
     size_t row_bytes, n_keys;
     float scale, *scores; /* [n_q] rows of stride */
     size_t stride;
+    bool fetch; /* keys come from memory, not from the block of converted ones */
 };
 
 ISA_AVX512 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *job) {
@@ -171,11 +188,12 @@ ISA_AVX512 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *jo
         for (size_t r = 0; r < job->n_q; r += 4) {
             const float *q = job->q + r * job->d;
             float *out = job->scores + r * job->stride + j;
+            bool fetch = job->fetch && r == 0;
             switch (job->n_q - r) {
-            case 1: score_tile(t, 1, q, job->d, key, (unsigned)n, scale, out, job->stride); break;
-            case 2: score_tile(t, 2, q, job->d, key, (unsigned)n, scale, out, job->stride); break;
-            case 3: score_tile(t, 3, q, job->d, key, (unsigned)n, scale, out, job->stride); break;
-            default: score_tile(t, 4, q, job->d, key, (unsigned)n, scale, out, job->stride); break;
+            case 1: score_tile(t, 1, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
+            case 2: score_tile(t, 2, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
+            case 3: score_tile(t, 3, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
+            default: score_tile(t, 4, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
             }
         }
     }
@@ -197,7 +215,7 @@ ISA_AVX512 static void score_q8(const struct score_job *job) {
 static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys, size_t n_keys,
                           float scale, float *scores, size_t stride) {
     static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16, score_bf16, score_q8 };
-    struct score_job job = { q, n_q, d, keys, kv_row_bytes(t, d), n_keys, scale, scores, stride };
+    struct score_job job = { q, n_q, d, keys, kv_row_bytes(t, d), n_keys, scale, scores, stride, true };
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         score[t](&job);
         return;
@@ -206,6 +224,7 @@ static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d, 
     size_t per_block = CONVERTED / d / 4 * 4, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.keys = (const uint8_t *)block;
+    job.fetch = false;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
         for (size_t l = 0; l < job.n_keys; l++)
@@ -240,21 +259,24 @@ struct mix_job {
     const uint8_t *values; /* [n_keys] rows of row_bytes */
     size_t row_bytes, n_keys;
     float *acc; /* [n_q, d] */
+    bool fetch; /* values come from memory, not from the block of converted ones */
 };
 
-/* Elements i..i+16*width-1 of n_q queries from r on (n_q * width <= 16, both constant); m masks the
- * last register. */
+/* Elements i..i+16*width-1 of n_q queries from r on (n_q * width <= 16, both constant) over the values
+ * from..to-1; m masks the last register. */
 ISA_AVX512 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width, const struct mix_job *job,
-                                     size_t r, size_t i, __mmask16 m) {
+                                     size_t r, size_t i, size_t from, size_t to, __mmask16 m) {
     __m512 sum[16];
     float *acc = job->acc + r * job->d + i;
     const float *p = job->p + r * job->stride;
     for (unsigned a = 0; a < n_q; a++)
         for (unsigned c = 0; c < width; c++)
             sum[a * width + c] = _mm512_maskz_loadu_ps(c + 1 == width ? m : (__mmask16)0xffff, acc + a * job->d + 16 * c);
-    for (size_t j = 0; j < job->n_keys; j++) {
+    for (size_t j = from; j < to; j++) {
         const uint8_t *value = job->values + j * job->row_bytes;
         __m512 v[8];
+        if (job->fetch && r == 0)
+            want(value + element_bytes(t, i), VALUES_AHEAD, element_bytes(t, 16 * width));
         for (unsigned c = 0; c < width; c++)
             v[c] = load_16(t, value, job->d, i + 16 * c, c + 1 == width ? m : (__mmask16)0xffff);
         for (unsigned a = 0; a < n_q; a++) {
@@ -268,16 +290,22 @@ ISA_AVX512 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned widt
             _mm512_mask_storeu_ps(acc + a * job->d + 16 * c, c + 1 == width ? m : (__mmask16)0xffff, sum[a * width + c]);
 }
 
-/* All elements of n_q (constant) queries from r on: wide tiles, then single registers. */
+/* All elements of n_q (constant) queries from r on: wide tiles, then narrow ones. When a row takes
+ * several tiles they run over a few values at a time: half rows of a whole span would be half of the
+ * memory's speed. */
 ISA_AVX512 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct mix_job *job, size_t r) {
     const unsigned width = n_q <= 2 ? 8 : 4;
-    size_t i = 0;
-    for (; i + 16 * width <= job->d; i += 16 * width)
-        mix_tile(t, n_q, width, job, r, i, (__mmask16)0xffff);
-    for (; i + 32 <= job->d; i += 32)
-        mix_tile(t, n_q, 2, job, r, i, (__mmask16)0xffff);
-    for (; i < job->d; i += 16)
-        mix_tile(t, n_q, 1, job, r, i, job->d - i >= 16 ? (__mmask16)0xffff : tail_16(job->d - i));
+    const size_t block = job->fetch && job->d > 16 * width ? MIX_BYTES / job->row_bytes + 1 : job->n_keys;
+    for (size_t from = 0, to; from < job->n_keys; from = to) {
+        size_t i = 0;
+        to = job->n_keys - from < block ? job->n_keys : from + block;
+        for (; i + 16 * width <= job->d; i += 16 * width)
+            mix_tile(t, n_q, width, job, r, i, from, to, (__mmask16)0xffff);
+        for (; width > 4 && i + 64 <= job->d; i += 64)
+            mix_tile(t, n_q, 4, job, r, i, from, to, (__mmask16)0xffff);
+        for (; i < job->d; i += 16)
+            mix_tile(t, n_q, 1, job, r, i, from, to, job->d - i >= 16 ? (__mmask16)0xffff : tail_16(job->d - i));
+    }
 }
 
 ISA_AVX512 ATTR_INLINE void mix_all(enum kv_type t, const struct mix_job *job) {
@@ -307,7 +335,7 @@ ISA_AVX512 static void mix_q8(const struct mix_job *job) {
 static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d, const void *values,
                        size_t n_keys, float *acc) {
     static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16, mix_q8 };
-    struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc };
+    struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc, true };
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         mix[t](&job);
         return;
@@ -316,6 +344,7 @@ static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride
     size_t per_block = CONVERTED / d, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.values = (const uint8_t *)block;
+    job.fetch = false;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
         for (size_t l = 0; l < job.n_keys; l++)
