@@ -73,7 +73,7 @@ void dequant_q6_k(const uint8_t *b, float *y) {
     for (unsigned i = 0; i < SUPER; i++) {
         unsigned half = i / 128, s = i % 128 / 32, l = i % 32;
         float scale = d * (float)(int8_t)b[Q6_K_SC + i / 16];
-        unsigned low = b[Q6_K_QL + half * 64 + s % 2 * 32 + l] >> (s / 2 * 4) & 15u;
+        unsigned low = (unsigned)b[Q6_K_QL + half * 64 + s % 2 * 32 + l] >> (s / 2 * 4) & 15u;
         unsigned high = (unsigned)(b[Q6_K_QH + half * 32 + l] >> (2 * s)) & 3u;
         y[i] = scale * (float)((int)(low | high << 4) - 32);
     }
@@ -84,7 +84,7 @@ void dequant_iq4_xs(const uint8_t *b, float *y) {
     float d = get_f16(b + IQ4_XS_D);
     unsigned sh = get_u16(b + IQ4_XS_SH);
     for (unsigned j = 0; j < 8; j++) {
-        unsigned low = b[IQ4_XS_SL + j / 2] >> (j % 2 * 4) & 15u;
+        unsigned low = (unsigned)b[IQ4_XS_SL + j / 2] >> (j % 2 * 4) & 15u;
         float scale = d * (float)((int)(low | (sh >> (2 * j) & 3u) << 4) - 32);
         const uint8_t *qs = b + IQ4_XS_QS + 16 * j;
         for (unsigned l = 0; l < 16; l++) {

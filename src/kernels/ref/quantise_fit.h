@@ -20,8 +20,7 @@ struct grid {
 };
 extern const struct grid grid_q3, grid_q4, grid_q5, grid_q6, grid_iq4;
 
-/* Nearest code to v, and the value of a code. */
-int grid_code(const struct grid *g, float v);
+/* What a code stands for. */
 int grid_value(const struct grid *g, int code);
 
 /* w[i] = mean(x^2) + x[i]^2. Returns the sum of x^2. */
