@@ -8,7 +8,8 @@
 #include "checking.h"
 
 static const char *const kv_names[KV_COUNT] = { "f32", "f16", "bf16", "q8" };
-static const size_t head_sizes[] = { 1, 5, 8, 15, 16, 17, 24, 32, 40, 64, 72, 80, 96, 100, 128, 256, 320, 1040 };
+static const size_t head_sizes[] = { 1,  5,  8,  15, 16,  17,  24,  32,  40,
+                                     64, 72, 80, 96, 100, 128, 256, 320, 1040 };
 
 /* n rows of d random values, stored with the reference, at an odd address */
 static struct guarded stored_rows(enum kv_type t, size_t n, size_t d, enum flavour f) {
@@ -73,8 +74,10 @@ static void compare_rows(const struct kernels *ref, const struct kernels *k) {
         for (unsigned t = 0; t < KV_COUNT; t++) {
             for (unsigned f = 0; f < FLAVOURS; f++) {
                 size_t bytes = kv_row_bytes((enum kv_type)t, d);
-                struct guarded x = floats(d, (enum flavour)f), back = guarded_new(4 * d, 4 * below(16));
-                struct guarded want = guarded_new(bytes, 0), got = guarded_new(bytes, 1 + below(60));
+                struct guarded x = floats(d, (enum flavour)f),
+                               back = guarded_new(4 * d, 4 * below(16));
+                struct guarded want = guarded_new(bytes, 0),
+                               got = guarded_new(bytes, 1 + below(60));
                 float loaded[140];
                 kv_store(ref, (enum kv_type)t, at(&x), d, want.data);
                 kv_store(k, (enum kv_type)t, at(&x), d, got.data);
@@ -125,14 +128,20 @@ static void compare_scores(const struct kernels *ref, const struct kernels *k) {
     for (size_t s = 0; s < ARRAY_LEN(head_sizes); s++) {
         for (unsigned t = 0; t < KV_COUNT; t++) {
             for (unsigned round = 0; round < ARRAY_LEN(counts); round++) {
-                size_t d = head_sizes[s], n_q = counts[round], n_keys = below(40) + (round == 0 ? 217 : 0);
+                size_t d = head_sizes[s], n_q = counts[round],
+                       n_keys = below(40) + (round == 0 ? 217 : 0);
                 size_t stride = n_keys + below(20);
                 enum flavour f = (enum flavour)(below(3) ? NORMAL : below(FLAVOURS));
-                struct guarded q = floats(n_q * d, f), keys = stored_rows((enum kv_type)t, n_keys, d, f);
-                struct guarded want = guarded_new(4 * n_q * stride, 0), got = guarded_new(4 * n_q * stride, 4 * below(16));
-                attn_scores(ref, (enum kv_type)t, at(&q), n_q, d, keys.data, n_keys, 0.125f, at(&want), stride);
-                attn_scores(k, (enum kv_type)t, at(&q), n_q, d, keys.data, n_keys, 0.125f, at(&got), stride);
-                same_floats(at(&want), at(&got), n_q * stride, "attn_scores"); /* the gaps stay too */
+                struct guarded q = floats(n_q * d, f),
+                               keys = stored_rows((enum kv_type)t, n_keys, d, f);
+                struct guarded want = guarded_new(4 * n_q * stride, 0),
+                               got = guarded_new(4 * n_q * stride, 4 * below(16));
+                attn_scores(ref, (enum kv_type)t, at(&q), n_q, d, keys.data, n_keys, 0.125f,
+                            at(&want), stride);
+                attn_scores(k, (enum kv_type)t, at(&q), n_q, d, keys.data, n_keys, 0.125f, at(&got),
+                            stride);
+                same_floats(at(&want), at(&got), n_q * stride,
+                            "attn_scores"); /* the gaps stay too */
                 guarded_check(&got, "attn_scores");
                 guarded_free(&q);
                 guarded_free(&keys);
@@ -152,7 +161,8 @@ static void test_scores(void **state) {
 static void compare_softmax(const struct kernels *ref, const struct kernels *k) {
     for (unsigned round = 0; round < 200; round++) {
         size_t n = 16 * (1 + below(16));
-        struct guarded want = floats(n, (enum flavour)(round % FLAVOURS)), got = guarded_new(4 * n, 4 * below(16));
+        struct guarded want = floats(n, (enum flavour)(round % FLAVOURS)),
+                       got = guarded_new(4 * n, 4 * below(16));
         float max[2], sum[2];
         size_t masked = round % 7 == 0 ? n : below((uint32_t)n);
         for (size_t i = n - masked; i < n; i++)
@@ -214,13 +224,17 @@ static void compare_mix(const struct kernels *ref, const struct kernels *k) {
     for (size_t s = 0; s < ARRAY_LEN(head_sizes); s++) {
         for (unsigned t = 0; t < KV_COUNT; t++) {
             for (unsigned round = 0; round < ARRAY_LEN(counts); round++) {
-                size_t d = head_sizes[s], n_q = counts[round], n_keys = below(40) + (round == 0 ? 217 : 0);
+                size_t d = head_sizes[s], n_q = counts[round],
+                       n_keys = below(40) + (round == 0 ? 217 : 0);
                 size_t stride = n_keys + below(20);
                 enum flavour f = (enum flavour)(below(3) ? NORMAL : below(FLAVOURS));
-                struct guarded p = floats(n_q * stride, f), values = stored_rows((enum kv_type)t, n_keys, d, f);
-                struct guarded want = floats(n_q * d, NORMAL), got = guarded_new(4 * n_q * d, 4 * below(16));
+                struct guarded p = floats(n_q * stride, f),
+                               values = stored_rows((enum kv_type)t, n_keys, d, f);
+                struct guarded want = floats(n_q * d, NORMAL),
+                               got = guarded_new(4 * n_q * d, 4 * below(16));
                 memcpy(got.data, want.data, 4 * n_q * d);
-                attn_mix(ref, (enum kv_type)t, at(&p), n_q, stride, d, values.data, n_keys, at(&want));
+                attn_mix(ref, (enum kv_type)t, at(&p), n_q, stride, d, values.data, n_keys,
+                         at(&want));
                 attn_mix(k, (enum kv_type)t, at(&p), n_q, stride, d, values.data, n_keys, at(&got));
                 same_floats(at(&want), at(&got), n_q * d, "attn_mix");
                 guarded_check(&got, "attn_mix");
@@ -241,8 +255,10 @@ static void compare_merge(const struct kernels *ref, const struct kernels *k) {
     for (unsigned round = 0; round < 300; round++) {
         size_t d = 1 + below(150);
         enum flavour f = (enum flavour)(round % FLAVOURS);
-        struct guarded acc = floats(d, f), want = floats(d, f), got = guarded_new(4 * d, 4 * below(16));
-        float run[2] = { below(5) ? some_float(f) : -INFINITY, 0 }, sum[2] = { fabsf(some_float(f)), 0 };
+        struct guarded acc = floats(d, f), want = floats(d, f),
+                       got = guarded_new(4 * d, 4 * below(16));
+        float run[2] = { below(5) ? some_float(f) : -INFINITY, 0 },
+              sum[2] = { fabsf(some_float(f)), 0 };
         float max = below(5) ? some_float(f) : -INFINITY, add = below(3) ? fabsf(some_float(f)) : 0;
         run[1] = run[0];
         sum[1] = sum[0];
@@ -270,7 +286,8 @@ static void test_merge(void **state) {
 static void check_independence(const struct kernels *k) {
     for (unsigned t = 0; t < KV_COUNT; t++) {
         enum { N_Q = 9, KEYS = 75, D = 64 };
-        struct guarded q = floats(N_Q * D, NORMAL), rows = stored_rows((enum kv_type)t, KEYS, D, NORMAL);
+        struct guarded q = floats(N_Q * D, NORMAL),
+                       rows = stored_rows((enum kv_type)t, KEYS, D, NORMAL);
         size_t row = kv_row_bytes((enum kv_type)t, D);
         static float all[N_Q][KEYS], acc[N_Q][D], one[D];
         attn_scores(k, (enum kv_type)t, at(&q), N_Q, D, rows.data, KEYS, 0.1f, &all[0][0], KEYS);
@@ -279,7 +296,8 @@ static void check_independence(const struct kernels *k) {
         for (size_t r = 0; r < N_Q; r++) {
             for (size_t j = 0; j < KEYS; j++) {
                 float s;
-                attn_scores(k, (enum kv_type)t, at(&q) + r * D, 1, D, rows.data + j * row, 1, 0.1f, &s, 1);
+                attn_scores(k, (enum kv_type)t, at(&q) + r * D, 1, D, rows.data + j * row, 1, 0.1f,
+                            &s, 1);
                 same_floats(&all[r][j], &s, 1, "a score alone");
             }
             memset(one, 0, sizeof one);
@@ -304,7 +322,8 @@ static void check_whole(const struct kernels *k) {
         struct guarded q = floats(D, NORMAL), keys = stored_rows((enum kv_type)t, KEYS, D, NORMAL);
         struct guarded values = stored_rows((enum kv_type)t, KEYS, D, NORMAL);
         size_t row = kv_row_bytes((enum kv_type)t, D);
-        for (size_t i = 0; i < D; i++) /* scores of some units, as in models: their error is the result's */
+        for (size_t i = 0; i < D;
+             i++) /* scores of some units, as in models: their error is the result's */
             at(&q)[i] = normal() * 0.5f;
         double exact[D] = { 0 }, top = -1e300, total = 0;
         float run_max = -INFINITY, run_sum = 0;
@@ -325,7 +344,8 @@ static void check_whole(const struct kernels *k) {
         for (size_t j = 0; j < KEYS; j += SPAN) {
             size_t n = KEYS - j < SPAN ? KEYS - j : SPAN, padded = (n + 15) / 16 * 16;
             float max, sum;
-            attn_scores(k, (enum kv_type)t, at(&q), 1, D, keys.data + j * row, n, 0.0883883f, s, SPAN);
+            attn_scores(k, (enum kv_type)t, at(&q), 1, D, keys.data + j * row, n, 0.0883883f, s,
+                        SPAN);
             for (size_t i = n; i < padded; i++)
                 s[i] = -INFINITY;
             attn_softmax(k, s, padded, &max, &sum);
@@ -339,7 +359,8 @@ static void check_whole(const struct kernels *k) {
         guarded_free(&keys);
         guarded_free(&values);
     }
-    print_message("# %s: attention over %d keys is off by %.1e at most\n", isa_name(kernels_isa(k)), KEYS, worst);
+    print_message("# %s: attention over %d keys is off by %.1e at most\n", isa_name(kernels_isa(k)),
+                  KEYS, worst);
     assert_true(worst < 3e-5);
 }
 
@@ -362,7 +383,8 @@ static void test_whole(void **state) {
  * any cache here holds, with 1, 2 and 4 queries: bytes a second beside plain reading. One thread. */
 #define STREAM ((size_t)96 << 20)
 
-static double stream_seconds(const struct kernels *k, enum kv_type t, size_t d, size_t n_q, const uint8_t *rows, bool mix) {
+static double stream_seconds(const struct kernels *k, enum kv_type t, size_t d, size_t n_q,
+                             const uint8_t *rows, bool mix) {
     static float q[16 * 256], p[16 * SPAN];
     size_t span = SPAN * kv_row_bytes(t, d);
     double best = 1e9;
@@ -379,7 +401,8 @@ static double stream_seconds(const struct kernels *k, enum kv_type t, size_t d, 
     return best;
 }
 
-static void bench_one(const struct kernels *k, enum kv_type t, size_t d, double peak, uint8_t *rows) {
+static void bench_one(const struct kernels *k, enum kv_type t, size_t d, double peak,
+                      uint8_t *rows) {
     enum { N_Q = 16 };
     static float q[N_Q * 256], p[N_Q * SPAN], acc[N_Q * 256];
     double scores, mix, ops = 2.0 * N_Q * SPAN * (double)d;
@@ -388,10 +411,12 @@ static void bench_one(const struct kernels *k, enum kv_type t, size_t d, double 
     BENCH(scores, attn_scores(k, t, q, N_Q, d, rows, SPAN, 0.1f, p, SPAN));
     memset(p, 0, sizeof p);
     BENCH(mix, attn_mix(k, t, p, N_Q, SPAN, d, rows, SPAN, acc));
-    printf("%-7s %-5s %4zu   scores %3.0f %%, mix %3.0f %% of the multiply peak   stream GB/s:", isa_name(kernels_isa(k)),
-           kv_names[t], d, 100 * ops / scores / peak, 100 * ops / mix / peak);
+    printf("%-7s %-5s %4zu   scores %3.0f %%, mix %3.0f %% of the multiply peak   stream GB/s:",
+           isa_name(kernels_isa(k)), kv_names[t], d, 100 * ops / scores / peak,
+           100 * ops / mix / peak);
     for (size_t n_q = 1; n_q <= 4; n_q *= 2)
-        printf("  %zu: %4.1f %4.1f", n_q, (double)STREAM / stream_seconds(k, t, d, n_q, rows, false) * 1e-9,
+        printf("  %zu: %4.1f %4.1f", n_q,
+               (double)STREAM / stream_seconds(k, t, d, n_q, rows, false) * 1e-9,
                (double)STREAM / stream_seconds(k, t, d, n_q, rows, true) * 1e-9);
     printf("\n");
     fflush(stdout);
@@ -418,7 +443,8 @@ static int bench(void) {
         }
         BENCH(softmax, attn_softmax(k, s, SPAN, &max, &sum));
         printf("%s: multiply peak %.1f GFLOP/s, plain reading %.1f GB/s, softmax %.2f ns per key\n",
-               isa_name((enum isa)level), peak * 1e-9, (double)STREAM / read * 1e-9, softmax * 1e9 / SPAN);
+               isa_name((enum isa)level), peak * 1e-9, (double)STREAM / read * 1e-9,
+               softmax * 1e9 / SPAN);
         for (unsigned t = 0; t < KV_COUNT; t++)
             for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
                 bench_one(k, (enum kv_type)t, sizes[i], peak, rows);
@@ -429,10 +455,11 @@ static int bench(void) {
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_row_accuracy), cmocka_unit_test(test_rows), cmocka_unit_test(test_halves),
-        cmocka_unit_test(test_scores), cmocka_unit_test(test_softmax), cmocka_unit_test(test_softmax_edges),
-        cmocka_unit_test(test_mix), cmocka_unit_test(test_merge), cmocka_unit_test(test_independence),
-        cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_row_accuracy), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_halves),       cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_softmax),      cmocka_unit_test(test_softmax_edges),
+        cmocka_unit_test(test_mix),          cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_independence), cmocka_unit_test(test_whole),
     };
     check_start(argc, argv);
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)

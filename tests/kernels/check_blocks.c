@@ -16,10 +16,10 @@ static const struct quality {
     enum dtype type;
     double rms, again;
 } qualities[] = {
-    { DT_F16, 3.0e-4, 0 },     { DT_BF16, 2.4e-3, 0 },    { DT_Q4_0, 0.0835, 1e-6 },
-    { DT_Q4_1, 0.0718, 1e-6 }, { DT_Q5_0, 0.0412, 1e-6 }, { DT_Q5_1, 0.0346, 1e-6 },
-    { DT_Q8_0, 5.4e-3, 1e-6 }, { DT_Q2_K, 0.278, 0.012 }, { DT_Q3_K, 0.150, 0.002 },
-    { DT_Q4_K, 0.0723, 0.004 }, { DT_Q5_K, 0.0355, 0.006 }, { DT_Q6_K, 0.0177, 0.0012 },
+    { DT_F16, 3.0e-4, 0 },       { DT_BF16, 2.4e-3, 0 },       { DT_Q4_0, 0.0835, 1e-6 },
+    { DT_Q4_1, 0.0718, 1e-6 },   { DT_Q5_0, 0.0412, 1e-6 },    { DT_Q5_1, 0.0346, 1e-6 },
+    { DT_Q8_0, 5.4e-3, 1e-6 },   { DT_Q2_K, 0.278, 0.012 },    { DT_Q3_K, 0.150, 0.002 },
+    { DT_Q4_K, 0.0723, 0.004 },  { DT_Q5_K, 0.0355, 0.006 },   { DT_Q6_K, 0.0177, 0.0012 },
     { DT_IQ4_NL, 0.0756, 1e-6 }, { DT_IQ4_XS, 0.0761, 0.001 },
 };
 enum { N = 256 * 64 };
@@ -117,9 +117,11 @@ static void test_quality(void **state) {
     for (size_t i = 0; i < N; i++)
         x[i] = normal();
     for (size_t q = 0; q < ARRAY_LEN(qualities); q++) {
-        struct guarded once = written(qualities[q].type, x, N, y), twice = written(qualities[q].type, y, N, z);
+        struct guarded once = written(qualities[q].type, x, N, y),
+                       twice = written(qualities[q].type, y, N, z);
         double error = rms(x, y, N), again = rms(y, z, N);
-        print_message("# %-6s error %.5f, second pass %.6f\n", dtype_info(qualities[q].type)->name, error, again);
+        print_message("# %-6s error %.5f, second pass %.6f\n", dtype_info(qualities[q].type)->name,
+                      error, again);
         assert_true(error <= qualities[q].rms);
         assert_true(again <= qualities[q].again);
         guarded_free(&once);
@@ -138,7 +140,8 @@ static void test_scales(void **state) {
                 x[i] = normal() * scales[s];
             struct guarded g = written(qualities[q].type, x, 2048, y);
             if (rms(x, y, 2048) > 1.15 * qualities[q].rms * (double)scales[s])
-                fail_msg("%s at scale %g: error %g", dtype_info(qualities[q].type)->name, (double)scales[s], rms(x, y, 2048));
+                fail_msg("%s at scale %g: error %g", dtype_info(qualities[q].type)->name,
+                         (double)scales[s], rms(x, y, 2048));
             guarded_free(&g);
         }
     }
@@ -156,12 +159,19 @@ static void test_special_rows(void **state) {
             assert_true(y[i] == 0.0f);
         guarded_free(&g);
         for (int kind = 0; kind < 4; kind++) {
-            for (size_t i = 0; i < 256; i++) /* one spike, a positive and a negative constant, two values */
-                x[i] = kind == 0 ? (i == 77 ? 8.0f : 0.0f) : kind == 1 ? 3.0f : kind == 2 ? -3.0f : i % 2 ? 1.0f : -1.0f;
+            for (size_t i = 0; i < 256;
+                 i++) /* one spike, a positive and a negative constant, two values */
+                x[i] = kind == 0   ? (i == 77 ? 8.0f : 0.0f)
+                       : kind == 1 ? 3.0f
+                       : kind == 2 ? -3.0f
+                       : i % 2     ? 1.0f
+                                   : -1.0f;
             g = written(t, x, 256, y);
             for (size_t i = 0; i < 256; i++)
-                if (!(fabsf(x[i] - y[i]) <= (kind == 3 ? 0.13f : 0.03f) * (kind == 0 ? 8.0f : fabsf(x[i]))))
-                    fail_msg("%s row %d element %zu: %g for %g", dtype_info(t)->name, kind, i, (double)y[i], (double)x[i]);
+                if (!(fabsf(x[i] - y[i]) <=
+                      (kind == 3 ? 0.13f : 0.03f) * (kind == 0 ? 8.0f : fabsf(x[i]))))
+                    fail_msg("%s row %d element %zu: %g for %g", dtype_info(t)->name, kind, i,
+                             (double)y[i], (double)x[i]);
             guarded_free(&g);
         }
         memset(x, 0, sizeof x);
@@ -201,16 +211,17 @@ static int bench(void) {
         enum dtype t = qualities[q].type;
         BENCH(down, quantise(t, x, out, N));
         BENCH(up, dequant(t, out, y, N));
-        printf("%-6s  write %7.2f ns, read %5.2f ns an element, error %.5f\n", dtype_info(t)->name, down * 1e9 / N,
-               up * 1e9 / N, rms(x, y, N));
+        printf("%-6s  write %7.2f ns, read %5.2f ns an element, error %.5f\n", dtype_info(t)->name,
+               down * 1e9 / N, up * 1e9 / N, rms(x, y, N));
     }
     return 0;
 }
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decoding),     cmocka_unit_test(test_float_types), cmocka_unit_test(test_quality),
-        cmocka_unit_test(test_scales),       cmocka_unit_test(test_special_rows), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_decoding),     cmocka_unit_test(test_float_types),
+        cmocka_unit_test(test_quality),      cmocka_unit_test(test_scales),
+        cmocka_unit_test(test_special_rows), cmocka_unit_test(test_refusals),
     };
     check_start(argc, argv);
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)

@@ -40,7 +40,8 @@ static void test_exp_accuracy(void **state) {
 }
 
 /* |error| <= relative * |value| + absolute, over both signs and 14 decades */
-static void hold(float (*fn)(float), double (*exact)(double), double relative, double absolute, const char *what) {
+static void hold(float (*fn)(float), double (*exact)(double), double relative, double absolute,
+                 const char *what) {
     double worst = 0, worst_absolute = 0;
     for (uint32_t bits = bits_of_float(1e-12f); float_of_bits(bits) < 200.0f; bits += 701) {
         for (int sign = -1; sign <= 1; sign += 2) {
@@ -51,7 +52,8 @@ static void hold(float (*fn)(float), double (*exact)(double), double relative, d
             worst_absolute = miss > worst_absolute && fabs((double)x) < 10 ? miss : worst_absolute;
         }
     }
-    print_message("# %s: relative %.2e beyond %.0e, absolute %.2e within +-10\n", what, worst, absolute, worst_absolute);
+    print_message("# %s: relative %.2e beyond %.0e, absolute %.2e within +-10\n", what, worst,
+                  absolute, worst_absolute);
     assert_true(worst <= relative);
 }
 
@@ -115,10 +117,13 @@ static void test_rope_accuracy(void **state) {
         rope_apply(ref, y, c, s, 20, interleaved);
         for (size_t i = 0; i < 20; i++) {
             size_t a = interleaved ? 2 * i : i, b = interleaved ? 2 * i + 1 : i + 20;
-            assert_true(fabs((double)x[a] * (double)c[i] - (double)x[b] * (double)s[i] - (double)y[a]) < 1e-5);
-            assert_true(fabs((double)x[b] * (double)c[i] + (double)x[a] * (double)s[i] - (double)y[b]) < 1e-5);
+            assert_true(fabs((double)x[a] * (double)c[i] - (double)x[b] * (double)s[i] -
+                             (double)y[a]) < 1e-5);
+            assert_true(fabs((double)x[b] * (double)c[i] + (double)x[a] * (double)s[i] -
+                             (double)y[b]) < 1e-5);
         }
-        same_floats(x + 40, y + 40, 8, "rope beyond its pairs"); /* partial rotary: the rest stays */
+        same_floats(x + 40, y + 40, 8,
+                    "rope beyond its pairs"); /* partial rotary: the rest stays */
     }
 }
 
@@ -159,19 +164,25 @@ static void test_argmax(void **state) {
 /* ---- instruction sets against the reference ---- */
 
 /* Runs `make` for sizes 0..70 and some larger ones, all flavours, changing addresses. */
-typedef void (*row_case)(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind);
+typedef void (*row_case)(const struct kernels *k, const float *a, const float *b, size_t n,
+                         float *out, unsigned kind);
 
-static void compare_rows(const struct kernels *ref, const struct kernels *k, row_case run, unsigned kinds, const char *what) {
+static void compare_rows(const struct kernels *ref, const struct kernels *k, row_case run,
+                         unsigned kinds, const char *what) {
     for (size_t round = 0; round < 90; round++) {
         size_t n = round < 71 ? round : 100 + below(3000);
         for (unsigned kind = 0; kind < kinds; kind++) {
             for (unsigned f = 0; f < FLAVOURS; f++) {
-                struct guarded a = guarded_new(4 * n, 4 * below(16)), b = guarded_new(4 * n, 4 * below(16));
-                struct guarded want = guarded_new(4 * n, 0), got = guarded_new(4 * n, 4 * below(16));
+                struct guarded a = guarded_new(4 * n, 4 * below(16)),
+                               b = guarded_new(4 * n, 4 * below(16));
+                struct guarded want = guarded_new(4 * n, 0),
+                               got = guarded_new(4 * n, 4 * below(16));
                 fill((float *)(void *)a.data, n, (enum flavour)f);
                 fill((float *)(void *)b.data, n, below(2) ? NORMAL : (enum flavour)f);
-                run(ref, (float *)(void *)a.data, (float *)(void *)b.data, n, (float *)(void *)want.data, kind);
-                run(k, (float *)(void *)a.data, (float *)(void *)b.data, n, (float *)(void *)got.data, kind);
+                run(ref, (float *)(void *)a.data, (float *)(void *)b.data, n,
+                    (float *)(void *)want.data, kind);
+                run(k, (float *)(void *)a.data, (float *)(void *)b.data, n,
+                    (float *)(void *)got.data, kind);
                 same_floats((float *)(void *)want.data, (float *)(void *)got.data, n, what);
                 guarded_check(&got, what);
                 guarded_check(&a, what);
@@ -184,7 +195,8 @@ static void compare_rows(const struct kernels *ref, const struct kernels *k, row
     }
 }
 
-static void run_norm(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind) {
+static void run_norm(const struct kernels *k, const float *a, const float *b, size_t n, float *out,
+                     unsigned kind) {
     if (n == 0)
         return;
     if (kind & 2) { /* in place */
@@ -193,37 +205,43 @@ static void run_norm(const struct kernels *k, const float *a, const float *b, si
     }
     rmsnorm(k, a, b, kind & 1, 1e-6f, n, out);
 }
-static void run_add(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind) {
+static void run_add(const struct kernels *k, const float *a, const float *b, size_t n, float *out,
+                    unsigned kind) {
     (void)kind;
     memcpy(out, a, 4 * n);
     add_rows(k, out, b, n);
 }
-static void run_scale(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind) {
+static void run_scale(const struct kernels *k, const float *a, const float *b, size_t n, float *out,
+                      unsigned kind) {
     (void)kind;
     memcpy(out, a, 4 * n);
     scale_row(k, out, n ? b[0] : 1.0f, n);
 }
-static void run_silu(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind) {
+static void run_silu(const struct kernels *k, const float *a, const float *b, size_t n, float *out,
+                     unsigned kind) {
     if (kind) {
         memcpy(out, a, 4 * n);
         a = out;
     }
     silu_mul(k, a, b, n, out);
 }
-static void run_gelu(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind) {
+static void run_gelu(const struct kernels *k, const float *a, const float *b, size_t n, float *out,
+                     unsigned kind) {
     if (kind) {
         memcpy(out, a, 4 * n);
         a = out;
     }
     gelu_mul(k, a, b, n, out);
 }
-static void run_rope(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind) {
+static void run_rope(const struct kernels *k, const float *a, const float *b, size_t n, float *out,
+                     unsigned kind) {
     size_t pairs = (kind & 2) ? n / 2 : n / 3; /* all of the head, or a part */
     memcpy(out, a, 4 * n);
     rope_apply(k, out, b, b + pairs, pairs, kind & 1);
 }
 /* index and finiteness as two numbers in out */
-static void run_argmax(const struct kernels *k, const float *a, const float *b, size_t n, float *out, unsigned kind) {
+static void run_argmax(const struct kernels *k, const float *a, const float *b, size_t n,
+                       float *out, unsigned kind) {
     bool finite;
     (void)b;
     (void)kind;
@@ -279,8 +297,8 @@ static int bench(void) {
     static float x[N], w[N], y[N];
     fill(x, N, NORMAL);
     fill(w, N, NORMAL);
-    printf("%-8s %10s %10s %10s %10s %10s %10s %10s   ns per 1000 elements of %d\n", "isa", "rmsnorm", "add", "silu",
-           "gelu", "rope", "rope 2i", "argmax", N);
+    printf("%-8s %10s %10s %10s %10s %10s %10s %10s   ns per 1000 elements of %d\n", "isa",
+           "rmsnorm", "add", "silu", "gelu", "rope", "rope 2i", "argmax", N);
     for (int level = 0; level < ISA_LEVEL_COUNT; level++) {
         const struct kernels *k = kernels_at((enum isa)level);
         double t[7];
@@ -305,9 +323,10 @@ static int bench(void) {
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exp_accuracy), cmocka_unit_test(test_activation_accuracy),
+        cmocka_unit_test(test_exp_accuracy),  cmocka_unit_test(test_activation_accuracy),
         cmocka_unit_test(test_norm_accuracy), cmocka_unit_test(test_rope_accuracy),
-        cmocka_unit_test(test_argmax), cmocka_unit_test(test_isas), cmocka_unit_test(test_isas_dense),
+        cmocka_unit_test(test_argmax),        cmocka_unit_test(test_isas),
+        cmocka_unit_test(test_isas_dense),
     };
     check_start(argc, argv);
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)

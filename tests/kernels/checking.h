@@ -72,7 +72,8 @@ static inline void guarded_free(struct guarded *g) {
 static inline void same_floats(const float *want, const float *got, size_t n, const char *what) {
     for (size_t i = 0; i < n; i++)
         if (memcmp(&want[i], &got[i], 4) != 0 && !(isnan(want[i]) && isnan(got[i])))
-            fail_msg("%s: element %zu of %zu is %a, reference %a", what, i, n, (double)got[i], (double)want[i]);
+            fail_msg("%s: element %zu of %zu is %a, reference %a", what, i, n, (double)got[i],
+                     (double)want[i]);
 }
 
 /* ---- values ---- */
@@ -81,11 +82,16 @@ static inline float some_float(enum flavour f) {
     static const float extremes[] = { 3.4e38f, -3.4e38f, 1e30f, -1e30f, 0.0f, -0.0f, 1.0f, -1.0f };
     static const float odd[] = { INFINITY, -INFINITY, NAN };
     switch (f) {
-    case ZEROS: return below(2) ? 0.0f : -0.0f;
-    case EXTREMES: return extremes[below(8)];
-    case TINY: return normal() * 1e-39f;
-    case ODD: return below(8) ? normal() : odd[below(3)];
-    default: return normal() * (below(20) ? 1.0f : 30.0f);
+    case ZEROS:
+        return below(2) ? 0.0f : -0.0f;
+    case EXTREMES:
+        return extremes[below(8)];
+    case TINY:
+        return normal() * 1e-39f;
+    case ODD:
+        return below(8) ? normal() : odd[below(3)];
+    default:
+        return normal() * (below(20) ? 1.0f : 30.0f);
     }
 }
 static inline void fill(float *x, size_t n, enum flavour f) {
@@ -112,7 +118,8 @@ static inline void each_isa(void (*fn)(const struct kernels *ref, const struct k
 }
 
 /* ---- timing ---- */
-static inline double bench_peak(const struct kernels *k) { /* float32 operations a second, one thread */
+static inline double
+bench_peak(const struct kernels *k) { /* float32 operations a second, one thread */
     const struct peak_ops *ops = peak_ops_at(k);
     double best = 0;
     for (unsigned i = 0; i < 5; i++) {
@@ -126,19 +133,19 @@ static inline double bench_peak(const struct kernels *k) { /* float32 operations
     return best;
 }
 /* Best seconds of one `call` out of runs of about 2 ms. */
-#define BENCH(seconds, call)                                                                    \
-    do {                                                                                        \
-        uint64_t bench_n_ = 1, bench_t_ = 0;                                                    \
-        (seconds) = 1e9;                                                                        \
-        for (unsigned bench_r_ = 0; bench_r_ < 40; bench_r_++) {                                 \
-            uint64_t bench_from_ = clock_ns();                                                  \
-            for (uint64_t bench_i_ = 0; bench_i_ < bench_n_; bench_i_++)                        \
-                call;                                                                           \
-            bench_t_ = clock_ns() - bench_from_;                                                \
-            double bench_s_ = (double)bench_t_ * 1e-9 / (double)bench_n_;                       \
-            (seconds) = bench_s_ < (seconds) ? bench_s_ : (seconds);                            \
-            bench_n_ = (uint64_t)(0.002 / (seconds)) + 1;                                        \
-        }                                                                                       \
+#define BENCH(seconds, call)                                                                       \
+    do {                                                                                           \
+        uint64_t bench_n_ = 1, bench_t_ = 0;                                                       \
+        (seconds) = 1e9;                                                                           \
+        for (unsigned bench_r_ = 0; bench_r_ < 40; bench_r_++) {                                   \
+            uint64_t bench_from_ = clock_ns();                                                     \
+            for (uint64_t bench_i_ = 0; bench_i_ < bench_n_; bench_i_++)                           \
+                call;                                                                              \
+            bench_t_ = clock_ns() - bench_from_;                                                   \
+            double bench_s_ = (double)bench_t_ * 1e-9 / (double)bench_n_;                          \
+            (seconds) = bench_s_ < (seconds) ? bench_s_ : (seconds);                               \
+            bench_n_ = (uint64_t)(0.002 / (seconds)) + 1;                                          \
+        }                                                                                          \
     } while (0)
 
 #endif

@@ -14,11 +14,15 @@
 
 size_t kv_row_bytes(enum kv_type t, size_t d) {
     switch (t) {
-    case KV_F32: return 4 * d;
+    case KV_F32:
+        return 4 * d;
     case KV_F16:
-    case KV_BF16: return 2 * d;
-    case KV_Q8: return (2 * ((d + KV_GROUP - 1) / KV_GROUP) + d + 3) / 4 * 4;
-    default: return 0;
+    case KV_BF16:
+        return 2 * d;
+    case KV_Q8:
+        return (2 * ((d + KV_GROUP - 1) / KV_GROUP) + d + 3) / 4 * 4;
+    default:
+        return 0;
     }
 }
 
@@ -101,8 +105,8 @@ static void ref_kv_load(enum kv_type t, const void *src, size_t d, float *x) {
 }
 
 /* d is padded with zeros to a multiple of 16, in the vector versions too. */
-static void ref_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys, size_t n_keys,
-                     float scale, float *scores, size_t stride) {
+static void ref_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
+                       size_t n_keys, float scale, float *scores, size_t stride) {
     size_t padded = (d + LANES - 1) / LANES * LANES, row_bytes = kv_row_bytes(t, d);
     for (size_t j = 0; j < n_keys; j++) {
         const uint8_t *key = (const uint8_t *)keys + j * row_bytes;
@@ -132,8 +136,8 @@ static void ref_softmax(float *s, size_t n, float *max, float *sum) {
     *sum = sum_lanes(lanes);
 }
 
-static void ref_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d, const void *values,
-                  size_t n_keys, float *acc) {
+static void ref_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
+                    const void *values, size_t n_keys, float *acc) {
     size_t row_bytes = kv_row_bytes(t, d);
     for (size_t j = 0; j < n_keys; j++) {
         const uint8_t *value = (const uint8_t *)values + j * row_bytes;
@@ -146,8 +150,8 @@ static void ref_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, s
 }
 
 /* Nothing so far (run_max -inf): the span is the result, and run_acc need not be initialised. */
-static void ref_merge(float *run_max, float *run_sum, float *run_acc, float max, float sum, const float *acc,
-                    size_t d) {
+static void ref_merge(float *run_max, float *run_sum, float *run_acc, float max, float sum,
+                      const float *acc, size_t d) {
     if (max == -INFINITY && sum == 0.0f && *run_max != -INFINITY)
         return;
     if (*run_max == -INFINITY) {

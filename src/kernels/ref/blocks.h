@@ -9,8 +9,8 @@
 
 #include "base/dtype.h"
 
-#define BLOCK 32   /* elements of a small block, and of a sub-block of the K types */
-#define SUPER 256  /* elements of a K block */
+#define BLOCK 32  /* elements of a small block, and of a sub-block of the K types */
+#define SUPER 256 /* elements of a K block */
 
 enum { Q4_0_D = 0, Q4_0_QS = 2, Q4_0_BYTES = 18 };
 enum { Q4_1_D = 0, Q4_1_M = 2, Q4_1_QS = 4, Q4_1_BYTES = 20 };

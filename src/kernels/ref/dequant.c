@@ -76,19 +76,32 @@ typedef void (*block_fn)(const uint8_t *b, float *y);
 
 static block_fn block_reader(enum dtype t) {
     switch (t) {
-    case DT_Q4_0: return dequant_q4_0;
-    case DT_Q4_1: return dequant_q4_1;
-    case DT_Q5_0: return dequant_q5_0;
-    case DT_Q5_1: return dequant_q5_1;
-    case DT_Q8_0: return dequant_q8_0;
-    case DT_Q2_K: return dequant_q2_k;
-    case DT_Q3_K: return dequant_q3_k;
-    case DT_Q4_K: return dequant_q4_k;
-    case DT_Q5_K: return dequant_q5_k;
-    case DT_Q6_K: return dequant_q6_k;
-    case DT_IQ4_NL: return dequant_iq4_nl;
-    case DT_IQ4_XS: return dequant_iq4_xs;
-    default: return NULL;
+    case DT_Q4_0:
+        return dequant_q4_0;
+    case DT_Q4_1:
+        return dequant_q4_1;
+    case DT_Q5_0:
+        return dequant_q5_0;
+    case DT_Q5_1:
+        return dequant_q5_1;
+    case DT_Q8_0:
+        return dequant_q8_0;
+    case DT_Q2_K:
+        return dequant_q2_k;
+    case DT_Q3_K:
+        return dequant_q3_k;
+    case DT_Q4_K:
+        return dequant_q4_k;
+    case DT_Q5_K:
+        return dequant_q5_k;
+    case DT_Q6_K:
+        return dequant_q6_k;
+    case DT_IQ4_NL:
+        return dequant_iq4_nl;
+    case DT_IQ4_XS:
+        return dequant_iq4_xs;
+    default:
+        return NULL;
     }
 }
 

@@ -32,7 +32,8 @@ static void small_grid(const struct grid *g, const float *x, uint8_t *d, uint8_t
         codes[j] = (uint8_t)(q[j] - (g->levels ? 0 : g->lo));
 }
 
-static void small_affine(unsigned top, const float *x, uint8_t *d, uint8_t *m, uint8_t codes[BLOCK]) {
+static void small_affine(unsigned top, const float *x, uint8_t *d, uint8_t *m,
+                         uint8_t codes[BLOCK]) {
     float w[BLOCK], s, offset;
     fit_weights(x, BLOCK, w);
     fit_affine(top, x, w, BLOCK, false, &s, &offset);
@@ -88,19 +89,32 @@ typedef void (*block_fn)(const float *x, uint8_t *b);
 
 static block_fn block_writer(enum dtype t) {
     switch (t) {
-    case DT_Q4_0: return quantise_q4_0;
-    case DT_Q4_1: return quantise_q4_1;
-    case DT_Q5_0: return quantise_q5_0;
-    case DT_Q5_1: return quantise_q5_1;
-    case DT_Q8_0: return quantise_q8_0;
-    case DT_Q2_K: return quantise_q2_k;
-    case DT_Q3_K: return quantise_q3_k;
-    case DT_Q4_K: return quantise_q4_k;
-    case DT_Q5_K: return quantise_q5_k;
-    case DT_Q6_K: return quantise_q6_k;
-    case DT_IQ4_NL: return quantise_iq4_nl;
-    case DT_IQ4_XS: return quantise_iq4_xs;
-    default: return NULL;
+    case DT_Q4_0:
+        return quantise_q4_0;
+    case DT_Q4_1:
+        return quantise_q4_1;
+    case DT_Q5_0:
+        return quantise_q5_0;
+    case DT_Q5_1:
+        return quantise_q5_1;
+    case DT_Q8_0:
+        return quantise_q8_0;
+    case DT_Q2_K:
+        return quantise_q2_k;
+    case DT_Q3_K:
+        return quantise_q3_k;
+    case DT_Q4_K:
+        return quantise_q4_k;
+    case DT_Q5_K:
+        return quantise_q5_k;
+    case DT_Q6_K:
+        return quantise_q6_k;
+    case DT_IQ4_NL:
+        return quantise_iq4_nl;
+    case DT_IQ4_XS:
+        return quantise_iq4_xs;
+    default:
+        return NULL;
     }
 }
 

@@ -3,8 +3,9 @@
 
 #include <math.h>
 
-#define TRIALS 10 /* on each side of the scale that just covers the range, a tenth of a code apart */
-#define ROUNDS 4  /* of making codes and scale from each other */
+#define TRIALS                                                                                     \
+    10           /* on each side of the scale that just covers the range, a tenth of a code apart */
+#define ROUNDS 4 /* of making codes and scale from each other */
 
 const struct grid grid_q3 = { -4, 3, NULL };
 const struct grid grid_q4 = { -8, 7, NULL };
@@ -156,8 +157,8 @@ float fit_grid(const struct grid *g, const float *x, const float *w, unsigned n)
 
 /* Least-squares scale and offset for the codes that (lo, inverse) give; false when they are no
  * better than *error. */
-static bool affine_trial(unsigned top, float lo, float inverse, const struct trial *t, bool non_positive,
-                         float *error, float *s, float *offset) {
+static bool affine_trial(unsigned top, float lo, float inverse, const struct trial *t,
+                         bool non_positive, float *error, float *s, float *offset) {
     const float round = 0x1.8p+23f;
     float q[BLOCK], wq[BLOCK];
     struct lanes l;
@@ -189,7 +190,8 @@ static bool affine_trial(unsigned top, float lo, float inverse, const struct tri
     return true;
 }
 
-void fit_affine(unsigned top, const float *x, const float *w, unsigned n, bool non_positive, float *s, float *offset) {
+void fit_affine(unsigned top, const float *x, const float *w, unsigned n, bool non_positive,
+                float *s, float *offset) {
     float lo = x[0], hi = x[0];
     for (unsigned i = 1; i < n; i++) {
         lo = x[i] < lo ? x[i] : lo;
@@ -208,13 +210,15 @@ void fit_affine(unsigned top, const float *x, const float *w, unsigned n, bool n
     *s = (hi - lo) / (float)top; /* stays when every trial is degenerate (two distinct values) */
     float error = INFINITY;
     for (int t = -TRIALS; t <= TRIALS; t++)
-        affine_trial(top, lo, ((float)top + 0.1f * (float)t) / (hi - lo), &trial, non_positive, &error, s, offset);
+        affine_trial(top, lo, ((float)top + 0.1f * (float)t) / (hi - lo), &trial, non_positive,
+                     &error, s, offset);
     for (unsigned round = 0; round < ROUNDS; round++)
         if (!affine_trial(top, *offset, 1.0f / *s, &trial, non_positive, &error, s, offset))
             break;
 }
 
-float grid_codes(const struct grid *g, float s, const float *x, const float *w, unsigned n, int8_t *codes) {
+float grid_codes(const struct grid *g, float s, const float *x, const float *w, unsigned n,
+                 int8_t *codes) {
     float inverse = s != 0.0f ? 1.0f / s : 0.0f, v[BLOCK], miss[BLOCK], wm[BLOCK];
     struct lanes error;
     grid_values(g, inverse, x, n, v);
@@ -228,7 +232,8 @@ float grid_codes(const struct grid *g, float s, const float *x, const float *w, 
     return total(&error);
 }
 
-float affine_codes(unsigned top, float s, float offset, const float *x, const float *w, unsigned n, uint8_t *codes) {
+float affine_codes(unsigned top, float s, float offset, const float *x, const float *w, unsigned n,
+                   uint8_t *codes) {
     const float round = 0x1.8p+23f;
     float inverse = s != 0.0f ? 1.0f / s : 0.0f, q[BLOCK], miss[BLOCK], wm[BLOCK];
     struct lanes error;

@@ -33,11 +33,14 @@ float round_f16(float v);
 float fit_grid(const struct grid *g, const float *x, const float *w, unsigned n);
 
 /* y = s code + offset, code 0..top: fills *s >= 0 and *offset (at most 0 when non_positive). */
-void fit_affine(unsigned top, const float *x, const float *w, unsigned n, bool non_positive, float *s, float *offset);
+void fit_affine(unsigned top, const float *x, const float *w, unsigned n, bool non_positive,
+                float *s, float *offset);
 
 /* Codes of x for a given scale (0: all codes stand for zero) and their weighted error. */
-float grid_codes(const struct grid *g, float s, const float *x, const float *w, unsigned n, int8_t *codes);
-float affine_codes(unsigned top, float s, float offset, const float *x, const float *w, unsigned n, uint8_t *codes);
+float grid_codes(const struct grid *g, float s, const float *x, const float *w, unsigned n,
+                 int8_t *codes);
+float affine_codes(unsigned top, float s, float offset, const float *x, const float *w, unsigned n,
+                   uint8_t *codes);
 
 /* Nearest integer (ties to even) of |v| < 2^22. */
 static inline int nearest(float v) {

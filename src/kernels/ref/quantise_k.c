@@ -23,7 +23,8 @@ struct affine_block {
 };
 
 /* Step 2 for one sub-block: integers around the real s and m. Returns the error. */
-static float affine_levels(struct affine_block *b, unsigned j, float s, float m, const float *x, const float *w) {
+static float affine_levels(struct affine_block *b, unsigned j, float s, float m, const float *x,
+                           const float *w) {
     float best = INFINITY;
     int sc0 = b->d > 0.0f ? nearest(s / b->d) : 0, m0 = b->dmin > 0.0f ? nearest(m / b->dmin) : 0;
     for (int sc = sc0 - 1; sc <= sc0 + 1; sc++) {
@@ -31,7 +32,8 @@ static float affine_levels(struct affine_block *b, unsigned j, float s, float m,
             uint8_t q[BLOCK];
             if (sc < 0 || mm < 0 || sc > (int)b->level_top || mm > (int)b->level_top)
                 continue;
-            float e = affine_codes(b->top, b->d * (float)sc, -(b->dmin * (float)mm), x, w, b->sub, q);
+            float e =
+                affine_codes(b->top, b->d * (float)sc, -(b->dmin * (float)mm), x, w, b->sub, q);
             if (e < best) {
                 best = e;
                 b->sc[j] = (uint8_t)sc;
@@ -47,7 +49,8 @@ static float affine_levels(struct affine_block *b, unsigned j, float s, float m,
 static void affine_refit(struct affine_block *b, const float *x, const float *w) {
     double ff = 0, fm = 0, mm = 0, xf = 0, xm = 0;
     for (unsigned i = 0; i < SUPER; i++) {
-        double f = (double)b->sc[i / b->sub] * b->q[i], m = -(double)b->m[i / b->sub], wi = (double)w[i];
+        double f = (double)b->sc[i / b->sub] * b->q[i], m = -(double)b->m[i / b->sub],
+               wi = (double)w[i];
         ff += wi * f * f;
         fm += wi * f * m;
         mm += wi * m * m;
@@ -151,7 +154,8 @@ struct grid_block {
     int8_t q[SUPER];
 };
 
-static float grid_levels(struct grid_block *b, unsigned j, float s, const float *x, const float *w) {
+static float grid_levels(struct grid_block *b, unsigned j, float s, const float *x,
+                         const float *w) {
     float best = INFINITY;
     int sc0 = b->d != 0.0f ? nearest(s / b->d) : 0;
     for (int sc = sc0 - 1; sc <= sc0 + 1; sc++) {
@@ -187,7 +191,8 @@ static void fit_grid_block(struct grid_block *b, const float *x) {
         s[j] = fit_grid(b->grid, x + j * b->sub, w + j * b->sub, b->sub);
         top = fabsf(s[j]) > fabsf(top) ? s[j] : top;
     }
-    b->d = round_f16(top / (float)b->level_low); /* the largest scale gets the longer, negative side */
+    b->d =
+        round_f16(top / (float)b->level_low); /* the largest scale gets the longer, negative side */
     b->error = INFINITY;
     for (unsigned round = 0; round <= ROUNDS; round++) {
         struct grid_block next = *b;

@@ -23,7 +23,8 @@ float norm_factor(double sum, size_t n, float eps) {
     return (float)(1.0 / sqrt(sum / (double)n + (double)eps));
 }
 
-static void ref_rmsnorm(const float *x, const float *w, bool plus_one, float eps, size_t n, float *out) {
+static void ref_rmsnorm(const float *x, const float *w, bool plus_one, float eps, size_t n,
+                        float *out) {
     float factor = norm_factor(sum_squares(x, n), n, eps);
     for (size_t i = 0; i < n; i++)
         out[i] = x[i] * factor * (plus_one ? 1.0f + w[i] : w[i]);
@@ -50,7 +51,8 @@ static void ref_gelu_mul(const float *gate, const float *up, size_t n, float *h)
 }
 
 /* (a, b) turned by the angle: a cos - b sin, b cos + a sin; the second product is rounded first. */
-static void ref_rope(float *x, const float *cosine, const float *sine, size_t n_pairs, bool interleaved) {
+static void ref_rope(float *x, const float *cosine, const float *sine, size_t n_pairs,
+                     bool interleaved) {
     for (size_t i = 0; i < n_pairs; i++) {
         float *a = interleaved ? &x[2 * i] : &x[i];
         float *b = interleaved ? &x[2 * i + 1] : &x[i + n_pairs];

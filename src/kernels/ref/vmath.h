@@ -23,8 +23,8 @@
 
 #define LANES 16
 
-#define EXP_LOW -87.0f      /* exp(-87.34) is the smallest normal float */
-#define EXP_HIGH 89.0f      /* exp(88.73) is above the largest float */
+#define EXP_LOW -87.0f /* exp(-87.34) is the smallest normal float */
+#define EXP_HIGH 89.0f /* exp(88.73) is above the largest float */
 #define EXP_LOG2E 0x1.715476p+0f
 #define EXP_LN2_HIGH 0x1.62e43p-1f
 #define EXP_LN2_LOW -0x1.05c61p-29f

@@ -25,14 +25,16 @@ ISA_AVX2 ATTR_INLINE __m256 load_kv_8(enum kv_type t, const uint8_t *row, size_t
     if (t == KV_F16)
         return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * i)));
     if (t == KV_BF16) {
-        __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * i)));
+        __m256i wide =
+            _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * i)));
         return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
     }
     uint16_t scale;
     memcpy(&scale, row + 2 * (i / KV_GROUP), 2);
     const uint8_t *codes = row + 2 * ((d + KV_GROUP - 1) / KV_GROUP);
     __m256 s = _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(scale)));
-    __m256i code = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(codes + i)));
+    __m256i code =
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(codes + i)));
     return _mm256_mul_ps(_mm256_cvtepi32_ps(code), s);
 }
 
@@ -59,7 +61,8 @@ ISA_AVX2 static void store_halves(enum kv_type t, const float *x, size_t d, uint
 /* One whole group of 32: its scale and codes. */
 ISA_AVX2 static void store_group(const float *x, uint8_t *scale_at, uint8_t *codes) {
     const __m256i order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);
-    const __m256 low = _mm256_set1_ps(-127.0f), high = _mm256_set1_ps(127.0f), sign = _mm256_set1_ps(-0.0f);
+    const __m256 low = _mm256_set1_ps(-127.0f), high = _mm256_set1_ps(127.0f),
+                 sign = _mm256_set1_ps(-0.0f);
     __m256 v[4];
     __m256i peak = _mm256_setzero_si256(), code[4];
     for (unsigned c = 0; c < 4; c++) {
@@ -128,14 +131,16 @@ ISA_AVX2 ATTR_INLINE __m256 reduce_4x2(const __m256 a[8]) {
     for (unsigned r = 0; r < 2; r++) {
         for (unsigned j = 0; j < 2; j++) {
             __m256 x = a[4 * r + j], y = a[4 * r + j + 2];
-            pair[2 * r + j] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+            pair[2 * r + j] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20),
+                                            _mm256_permute2f128_ps(x, y, 0x31));
         }
     }
     __m256 two[2];
     for (unsigned r = 0; r < 2; r++)
         two[r] = _mm256_add_ps(_mm256_shuffle_ps(pair[2 * r], pair[2 * r + 1], 0x44),
                                _mm256_shuffle_ps(pair[2 * r], pair[2 * r + 1], 0xee));
-    return _mm256_add_ps(_mm256_shuffle_ps(two[0], two[1], 0x88), _mm256_shuffle_ps(two[0], two[1], 0xdd));
+    return _mm256_add_ps(_mm256_shuffle_ps(two[0], two[1], 0x88),
+                         _mm256_shuffle_ps(two[0], two[1], 0xdd));
 }
 
 /* n_q (1 or 2, constant) queries against 4 keys; stores n (1..4) scores of each query. */
@@ -149,9 +154,11 @@ ISA_AVX2 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *
             sum[s] = _mm256_setzero_ps();
         for (size_t i = 8 * half; i < d; i += 16) {
             __m256 k[4];
-            if (fetch && half == 0) { /* two lines: 64 elements of f16; past the end it does no harm */
+            if (fetch &&
+                half == 0) { /* two lines: 64 elements of f16; past the end it does no harm */
                 _mm_prefetch((const char *)((uintptr_t)key[0] + KEYS_AHEAD + 8 * i), _MM_HINT_T0);
-                _mm_prefetch((const char *)((uintptr_t)key[0] + KEYS_AHEAD + 8 * i + 64), _MM_HINT_T0);
+                _mm_prefetch((const char *)((uintptr_t)key[0] + KEYS_AHEAD + 8 * i + 64),
+                             _MM_HINT_T0);
             }
             for (unsigned j = 0; j < 4; j++)
                 k[j] = load_kv_8(t, key[j], d, i);
@@ -173,7 +180,7 @@ ISA_AVX2 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *
 }
 
 struct score_job {
-    const float *q;      /* [n_q, d] */
+    const float *q; /* [n_q, d] */
     size_t n_q, d;
     const uint8_t *keys; /* [n_keys] rows of row_bytes */
     size_t row_bytes, n_keys;
@@ -213,10 +220,12 @@ ISA_AVX2 static void score_q8(const struct score_job *job) {
     score_all(KV_Q8, job);
 }
 
-static void avx2_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys, size_t n_keys,
-                        float scale, float *scores, size_t stride) {
-    static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16, score_bf16, score_q8 };
-    struct score_job job = { q, n_q, d, keys, kv_row_bytes(t, d), n_keys, scale, scores, stride, true };
+static void avx2_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
+                        size_t n_keys, float scale, float *scores, size_t stride) {
+    static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16,
+                                                                       score_bf16, score_q8 };
+    struct score_job job = { q,      n_q,   d,      keys,   kv_row_bytes(t, d),
+                             n_keys, scale, scores, stride, true };
     if (d % 16) {
         attention_ops_ref.scores(t, q, n_q, d, keys, n_keys, scale, scores, stride);
         return;
@@ -276,8 +285,9 @@ struct mix_job {
 
 /* Elements i..i+8*width-1 of n_q queries from r on (n_q * width <= 8, both constant) over the values
  * from..to-1. */
-ISA_AVX2 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width, const struct mix_job *job, size_t r,
-                                   size_t i, size_t from, size_t to) {
+ISA_AVX2 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width,
+                                   const struct mix_job *job, size_t r, size_t i, size_t from,
+                                   size_t to) {
     __m256 sum[8];
     float *acc = job->acc + r * job->d + i;
     const float *p = job->p + r * job->stride;
@@ -302,8 +312,8 @@ ISA_AVX2 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width,
             _mm256_storeu_ps(acc + a * job->d + 8 * c, sum[a * width + c]);
 }
 
-ISA_AVX2 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct mix_job *job, size_t r,
-                                      size_t from, size_t to) {
+ISA_AVX2 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct mix_job *job,
+                                      size_t r, size_t from, size_t to) {
     size_t i = 0;
     for (; i + 32 <= job->d; i += 32)
         mix_tile(t, n_q, 4, job, r, i, from, to);
@@ -339,9 +349,10 @@ ISA_AVX2 static void mix_q8(const struct mix_job *job) {
     mix_all(KV_Q8, job);
 }
 
-static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d, const void *values,
-                     size_t n_keys, float *acc) {
-    static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16, mix_q8 };
+static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
+                     const void *values, size_t n_keys, float *acc) {
+    static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16,
+                                                                   mix_q8 };
     struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc, true };
     if (d % 8) {
         attention_ops_ref.mix(t, p, n_q, stride, d, values, n_keys, acc);
@@ -367,10 +378,11 @@ static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, 
 
 /* ---- merge ---- */
 
-ISA_AVX2 static void avx2_merge(float *run_max, float *run_sum, float *run_acc, float max, float sum, const float *acc,
-                                size_t d) {
+ISA_AVX2 static void avx2_merge(float *run_max, float *run_sum, float *run_acc, float max,
+                                float sum, const float *acc, size_t d) {
     if (*run_max == -INFINITY || (max == -INFINITY && sum == 0.0f)) {
-        attention_ops_ref.merge(run_max, run_sum, run_acc, max, sum, acc, d); /* copies, or nothing */
+        attention_ops_ref.merge(run_max, run_sum, run_acc, max, sum, acc,
+                                d); /* copies, or nothing */
         return;
     }
     float top = max > *run_max ? max : *run_max;
@@ -378,9 +390,11 @@ ISA_AVX2 static void avx2_merge(float *run_max, float *run_sum, float *run_acc, 
     for (size_t i = 0; i < d; i += 8) {
         __m256i m = tail_8(d - i < 8 ? d - i : 8);
         __m256 add = _mm256_mul_ps(_mm256_maskload_ps(acc + i, m), take);
-        _mm256_maskstore_ps(run_acc + i, m, _mm256_fmadd_ps(_mm256_maskload_ps(run_acc + i, m), keep, add));
+        _mm256_maskstore_ps(run_acc + i, m,
+                            _mm256_fmadd_ps(_mm256_maskload_ps(run_acc + i, m), keep, add));
     }
-    __m256 all = _mm256_fmadd_ps(_mm256_set1_ps(*run_sum), keep, _mm256_mul_ps(_mm256_set1_ps(sum), take));
+    __m256 all =
+        _mm256_fmadd_ps(_mm256_set1_ps(*run_sum), keep, _mm256_mul_ps(_mm256_set1_ps(sum), take));
     *run_sum = _mm256_cvtss_f32(all);
     *run_max = top;
 }

@@ -31,7 +31,8 @@ ISA_AVX512 ATTR_INLINE size_t element_bytes(enum kv_type t, size_t n) {
 /* ---- rows of the cache ---- */
 
 /* Elements i..i+15 of a row, those of mask m (the others are zero and not read). */
-ISA_AVX512 ATTR_INLINE __m512 load_16(enum kv_type t, const uint8_t *row, size_t d, size_t i, __mmask16 m) {
+ISA_AVX512 ATTR_INLINE __m512 load_16(enum kv_type t, const uint8_t *row, size_t d, size_t i,
+                                      __mmask16 m) {
     if (t == KV_F32)
         return _mm512_maskz_loadu_ps(m, row + 4 * i);
     if (t == KV_F16)
@@ -62,19 +63,26 @@ ISA_AVX512 static void store_q8(const float *x, size_t d, uint8_t *dst) {
     size_t groups = (d + KV_GROUP - 1) / KV_GROUP, used = 2 * groups + d;
     for (size_t g = 0; g < groups; g++) {
         size_t first = g * KV_GROUP, n = d - first < KV_GROUP ? d - first : KV_GROUP;
-        __mmask16 m0 = n >= 16 ? (__mmask16)0xffff : tail_16(n), m1 = n >= 16 ? tail_16(n - 16) : (__mmask16)0;
-        __m512 a = _mm512_maskz_loadu_ps(m0, x + first), b = _mm512_maskz_loadu_ps(m1, x + first + 16);
-        __m512i magnitude = _mm512_max_epu32(_mm512_castps_si512(_mm512_abs_ps(a)), _mm512_castps_si512(_mm512_abs_ps(b)));
+        __mmask16 m0 = n >= 16 ? (__mmask16)0xffff : tail_16(n),
+                  m1 = n >= 16 ? tail_16(n - 16) : (__mmask16)0;
+        __m512 a = _mm512_maskz_loadu_ps(m0, x + first),
+               b = _mm512_maskz_loadu_ps(m1, x + first + 16);
+        __m512i magnitude = _mm512_max_epu32(_mm512_castps_si512(_mm512_abs_ps(a)),
+                                             _mm512_castps_si512(_mm512_abs_ps(b)));
         float inverse;
         uint16_t scale = kv_q8_scale(float_of_bits(_mm512_reduce_max_epu32(magnitude)), &inverse);
         memcpy(dst + 2 * g, &scale, 2);
-        __m512 factor = _mm512_set1_ps(inverse), low = _mm512_set1_ps(-127.0f), high = _mm512_set1_ps(127.0f);
+        __m512 factor = _mm512_set1_ps(inverse), low = _mm512_set1_ps(-127.0f),
+               high = _mm512_set1_ps(127.0f);
         a = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(a, factor), low), high);
         b = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(b, factor), low), high);
         uint8_t *codes = dst + 2 * groups + first;
-        __mmask16 any = inverse == 0.0f ? (__mmask16)0 : (__mmask16)0xffff; /* then x * 0 may be NaN */
-        _mm_mask_storeu_epi8(codes, m0, _mm_maskz_mov_epi8(any, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a))));
-        _mm_mask_storeu_epi8(codes + 16, m1, _mm_maskz_mov_epi8(any, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(b))));
+        __mmask16 any =
+            inverse == 0.0f ? (__mmask16)0 : (__mmask16)0xffff; /* then x * 0 may be NaN */
+        _mm_mask_storeu_epi8(codes, m0,
+                             _mm_maskz_mov_epi8(any, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a))));
+        _mm_mask_storeu_epi8(codes + 16, m1,
+                             _mm_maskz_mov_epi8(any, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(b))));
     }
     memset(dst + used, 0, kv_row_bytes(KV_Q8, d) - used);
 }
@@ -105,10 +113,18 @@ ISA_AVX512 ATTR_INLINE void load_row(enum kv_type t, const uint8_t *src, size_t 
 
 ISA_AVX512 static void avx512_kv_load(enum kv_type t, const void *src, size_t d, float *x) {
     switch (t) {
-    case KV_F32: memcpy(x, src, 4 * d); break;
-    case KV_F16: load_row(KV_F16, src, d, x); break;
-    case KV_BF16: load_row(KV_BF16, src, d, x); break;
-    default: load_row(KV_Q8, src, d, x); break;
+    case KV_F32:
+        memcpy(x, src, 4 * d);
+        break;
+    case KV_F16:
+        load_row(KV_F16, src, d, x);
+        break;
+    case KV_BF16:
+        load_row(KV_BF16, src, d, x);
+        break;
+    default:
+        load_row(KV_Q8, src, d, x);
+        break;
     }
 }
 
@@ -120,19 +136,24 @@ ISA_AVX512 ATTR_INLINE __m512 reduce_4x4(const __m512 a[16]) {
     __m512 quad[4];
     for (unsigned r = 0; r < 4; r++) {
         const __m512 *k = a + 4 * r;
-        __m512 s01 = _mm512_add_ps(_mm512_shuffle_f32x4(k[0], k[1], 0x44), _mm512_shuffle_f32x4(k[0], k[1], 0xee));
-        __m512 s23 = _mm512_add_ps(_mm512_shuffle_f32x4(k[2], k[3], 0x44), _mm512_shuffle_f32x4(k[2], k[3], 0xee));
-        quad[r] = _mm512_add_ps(_mm512_shuffle_f32x4(s01, s23, 0x88), _mm512_shuffle_f32x4(s01, s23, 0xdd));
+        __m512 s01 = _mm512_add_ps(_mm512_shuffle_f32x4(k[0], k[1], 0x44),
+                                   _mm512_shuffle_f32x4(k[0], k[1], 0xee));
+        __m512 s23 = _mm512_add_ps(_mm512_shuffle_f32x4(k[2], k[3], 0x44),
+                                   _mm512_shuffle_f32x4(k[2], k[3], 0xee));
+        quad[r] = _mm512_add_ps(_mm512_shuffle_f32x4(s01, s23, 0x88),
+                                _mm512_shuffle_f32x4(s01, s23, 0xdd));
     }
-    __m512 p01 = _mm512_add_ps(_mm512_shuffle_ps(quad[0], quad[1], 0x44), _mm512_shuffle_ps(quad[0], quad[1], 0xee));
-    __m512 p23 = _mm512_add_ps(_mm512_shuffle_ps(quad[2], quad[3], 0x44), _mm512_shuffle_ps(quad[2], quad[3], 0xee));
+    __m512 p01 = _mm512_add_ps(_mm512_shuffle_ps(quad[0], quad[1], 0x44),
+                               _mm512_shuffle_ps(quad[0], quad[1], 0xee));
+    __m512 p23 = _mm512_add_ps(_mm512_shuffle_ps(quad[2], quad[3], 0x44),
+                               _mm512_shuffle_ps(quad[2], quad[3], 0xee));
     return _mm512_add_ps(_mm512_shuffle_ps(p01, p23, 0x88), _mm512_shuffle_ps(p01, p23, 0xdd));
 }
 
 /* n_q (1..4, constant) queries against 4 keys; stores n (1..4) scores of each query. */
 ISA_AVX512 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *q, size_t d,
-                                       const uint8_t *const key[4], unsigned n, bool fetch, __m512 scale,
-                                       float *scores, size_t stride) {
+                                       const uint8_t *const key[4], unsigned n, bool fetch,
+                                       __m512 scale, float *scores, size_t stride) {
     __m512 sum[16];
     for (unsigned s = 0; s < 16; s++)
         sum[s] = _mm512_setzero_ps();
@@ -156,7 +177,8 @@ ISA_AVX512 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float
                 sum[4 * r + j] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, q + r * d + i),
                                                  load_16(t, key[j], d, i, m), sum[4 * r + j]);
     }
-    const __m512i transpose = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    const __m512i transpose =
+        _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
     __m512 all = _mm512_permutexvar_ps(transpose, _mm512_mul_ps(reduce_4x4(sum), scale));
     __mmask8 m = (__mmask8)((1u << n) - 1u);
     _mm_mask_storeu_ps(scores, m, _mm512_castps512_ps128(all));
@@ -169,7 +191,7 @@ ISA_AVX512 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float
 }
 
 struct score_job {
-    const float *q;      /* [n_q, d] */
+    const float *q; /* [n_q, d] */
     size_t n_q, d;
     const uint8_t *keys; /* [n_keys] rows of row_bytes */
     size_t row_bytes, n_keys;
@@ -190,10 +212,18 @@ ISA_AVX512 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *jo
             float *out = job->scores + r * job->stride + j;
             bool fetch = job->fetch && r == 0;
             switch (job->n_q - r) {
-            case 1: score_tile(t, 1, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
-            case 2: score_tile(t, 2, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
-            case 3: score_tile(t, 3, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
-            default: score_tile(t, 4, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride); break;
+            case 1:
+                score_tile(t, 1, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                break;
+            case 2:
+                score_tile(t, 2, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                break;
+            case 3:
+                score_tile(t, 3, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                break;
+            default:
+                score_tile(t, 4, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                break;
             }
         }
     }
@@ -212,10 +242,12 @@ ISA_AVX512 static void score_q8(const struct score_job *job) {
     score_all(KV_Q8, job);
 }
 
-static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys, size_t n_keys,
-                          float scale, float *scores, size_t stride) {
-    static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16, score_bf16, score_q8 };
-    struct score_job job = { q, n_q, d, keys, kv_row_bytes(t, d), n_keys, scale, scores, stride, true };
+static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
+                          size_t n_keys, float scale, float *scores, size_t stride) {
+    static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16,
+                                                                       score_bf16, score_q8 };
+    struct score_job job = { q,      n_q,   d,      keys,   kv_row_bytes(t, d),
+                             n_keys, scale, scores, stride, true };
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         score[t](&job);
         return;
@@ -264,14 +296,16 @@ struct mix_job {
 
 /* Elements i..i+16*width-1 of n_q queries from r on (n_q * width <= 16, both constant) over the values
  * from..to-1; m masks the last register. */
-ISA_AVX512 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width, const struct mix_job *job,
-                                     size_t r, size_t i, size_t from, size_t to, __mmask16 m) {
+ISA_AVX512 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width,
+                                     const struct mix_job *job, size_t r, size_t i, size_t from,
+                                     size_t to, __mmask16 m) {
     __m512 sum[16];
     float *acc = job->acc + r * job->d + i;
     const float *p = job->p + r * job->stride;
     for (unsigned a = 0; a < n_q; a++)
         for (unsigned c = 0; c < width; c++)
-            sum[a * width + c] = _mm512_maskz_loadu_ps(c + 1 == width ? m : (__mmask16)0xffff, acc + a * job->d + 16 * c);
+            sum[a * width + c] = _mm512_maskz_loadu_ps(c + 1 == width ? m : (__mmask16)0xffff,
+                                                       acc + a * job->d + 16 * c);
     for (size_t j = from; j < to; j++) {
         const uint8_t *value = job->values + j * job->row_bytes;
         __m512 v[8];
@@ -287,15 +321,18 @@ ISA_AVX512 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned widt
     }
     for (unsigned a = 0; a < n_q; a++)
         for (unsigned c = 0; c < width; c++)
-            _mm512_mask_storeu_ps(acc + a * job->d + 16 * c, c + 1 == width ? m : (__mmask16)0xffff, sum[a * width + c]);
+            _mm512_mask_storeu_ps(acc + a * job->d + 16 * c, c + 1 == width ? m : (__mmask16)0xffff,
+                                  sum[a * width + c]);
 }
 
 /* All elements of n_q (constant) queries from r on: wide tiles, then narrow ones. When a row takes
  * several tiles they run over a few values at a time: half rows of a whole span would be half of the
  * memory's speed. */
-ISA_AVX512 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct mix_job *job, size_t r) {
+ISA_AVX512 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct mix_job *job,
+                                        size_t r) {
     const unsigned width = n_q <= 2 ? 8 : 4;
-    const size_t block = job->fetch && job->d > 16 * width ? MIX_BYTES / job->row_bytes + 1 : job->n_keys;
+    const size_t block =
+        job->fetch && job->d > 16 * width ? MIX_BYTES / job->row_bytes + 1 : job->n_keys;
     for (size_t from = 0, to; from < job->n_keys; from = to) {
         size_t i = 0;
         to = job->n_keys - from < block ? job->n_keys : from + block;
@@ -304,17 +341,26 @@ ISA_AVX512 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const stru
         for (; width > 4 && i + 64 <= job->d; i += 64)
             mix_tile(t, n_q, 4, job, r, i, from, to, (__mmask16)0xffff);
         for (; i < job->d; i += 16)
-            mix_tile(t, n_q, 1, job, r, i, from, to, job->d - i >= 16 ? (__mmask16)0xffff : tail_16(job->d - i));
+            mix_tile(t, n_q, 1, job, r, i, from, to,
+                     job->d - i >= 16 ? (__mmask16)0xffff : tail_16(job->d - i));
     }
 }
 
 ISA_AVX512 ATTR_INLINE void mix_all(enum kv_type t, const struct mix_job *job) {
     for (size_t r = 0; r < job->n_q; r += 4) {
         switch (job->n_q - r) {
-        case 1: mix_queries(t, 1, job, r); break;
-        case 2: mix_queries(t, 2, job, r); break;
-        case 3: mix_queries(t, 3, job, r); break;
-        default: mix_queries(t, 4, job, r); break;
+        case 1:
+            mix_queries(t, 1, job, r);
+            break;
+        case 2:
+            mix_queries(t, 2, job, r);
+            break;
+        case 3:
+            mix_queries(t, 3, job, r);
+            break;
+        default:
+            mix_queries(t, 4, job, r);
+            break;
         }
     }
 }
@@ -332,9 +378,10 @@ ISA_AVX512 static void mix_q8(const struct mix_job *job) {
     mix_all(KV_Q8, job);
 }
 
-static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d, const void *values,
-                       size_t n_keys, float *acc) {
-    static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16, mix_q8 };
+static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
+                       const void *values, size_t n_keys, float *acc) {
+    static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16,
+                                                                   mix_q8 };
     struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc, true };
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         mix[t](&job);
@@ -356,10 +403,11 @@ static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride
 
 /* ---- merge ---- */
 
-ISA_AVX512 static void avx512_merge(float *run_max, float *run_sum, float *run_acc, float max, float sum,
-                                    const float *acc, size_t d) {
+ISA_AVX512 static void avx512_merge(float *run_max, float *run_sum, float *run_acc, float max,
+                                    float sum, const float *acc, size_t d) {
     if (*run_max == -INFINITY || (max == -INFINITY && sum == 0.0f)) {
-        attention_ops_ref.merge(run_max, run_sum, run_acc, max, sum, acc, d); /* copies, or nothing */
+        attention_ops_ref.merge(run_max, run_sum, run_acc, max, sum, acc,
+                                d); /* copies, or nothing */
         return;
     }
     float top = max > *run_max ? max : *run_max;
@@ -367,9 +415,11 @@ ISA_AVX512 static void avx512_merge(float *run_max, float *run_sum, float *run_a
     for (size_t i = 0; i < d; i += 16) {
         __mmask16 m = d - i >= 16 ? (__mmask16)0xffff : tail_16(d - i);
         __m512 add = _mm512_mul_ps(_mm512_maskz_loadu_ps(m, acc + i), take);
-        _mm512_mask_storeu_ps(run_acc + i, m, _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, run_acc + i), keep, add));
+        _mm512_mask_storeu_ps(run_acc + i, m,
+                              _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, run_acc + i), keep, add));
     }
-    __m512 all = _mm512_fmadd_ps(_mm512_set1_ps(*run_sum), keep, _mm512_mul_ps(_mm512_set1_ps(sum), take));
+    __m512 all =
+        _mm512_fmadd_ps(_mm512_set1_ps(*run_sum), keep, _mm512_mul_ps(_mm512_set1_ps(sum), take));
     *run_sum = _mm512_cvtss_f32(all);
     *run_max = top;
 }

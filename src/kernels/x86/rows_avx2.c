@@ -36,7 +36,8 @@ ISA_AVX2 static double sum_squares(const float *x, size_t n) {
     return _mm_cvtsd_f64(_mm_add_sd(d, _mm_unpackhi_pd(d, d)));
 }
 
-ISA_AVX2 static void avx2_rmsnorm(const float *x, const float *w, bool plus_one, float eps, size_t n, float *out) {
+ISA_AVX2 static void avx2_rmsnorm(const float *x, const float *w, bool plus_one, float eps,
+                                  size_t n, float *out) {
     __m256 factor = _mm256_set1_ps(norm_factor(sum_squares(x, n), n, eps));
     __m256 one = _mm256_set1_ps(1.0f);
     for (size_t i = 0; i < n; i += 8) {
@@ -86,7 +87,8 @@ ISA_AVX2 ATTR_INLINE __m256 twice_4(const float *x, size_t i, size_t n) {
 }
 
 /* Four pairs at a time: even lanes a c - b s, odd lanes b c + a s. */
-ISA_AVX2 static void rope_neighbours(float *x, const float *cosine, const float *sine, size_t n_pairs) {
+ISA_AVX2 static void rope_neighbours(float *x, const float *cosine, const float *sine,
+                                     size_t n_pairs) {
     for (size_t i = 0; i < n_pairs; i += 4) {
         __m256 c = twice_4(cosine, i, n_pairs), s = twice_4(sine, i, n_pairs);
         __m256 v = load_8(x, 2 * i, 2 * n_pairs);
@@ -95,7 +97,8 @@ ISA_AVX2 static void rope_neighbours(float *x, const float *cosine, const float 
     }
 }
 
-static void avx2_rope(float *x, const float *cosine, const float *sine, size_t n_pairs, bool interleaved) {
+static void avx2_rope(float *x, const float *cosine, const float *sine, size_t n_pairs,
+                      bool interleaved) {
     if (interleaved)
         rope_neighbours(x, cosine, sine, n_pairs);
     else

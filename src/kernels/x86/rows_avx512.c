@@ -7,9 +7,9 @@
 #ifdef HAVE_X86_KERNELS
 
 /* for (i, m) over n elements by 16: m is the mask of the lanes that exist */
-#define FOR_16(i, m, n)                                                                         \
-    for (size_t i = 0; i < (n); i += 16)                                                        \
-        for (__mmask16 m = (n) - i >= 16 ? (__mmask16)0xffff : tail_16((n) - i), m##_once = 1;  \
+#define FOR_16(i, m, n)                                                                            \
+    for (size_t i = 0; i < (n); i += 16)                                                           \
+        for (__mmask16 m = (n)-i >= 16 ? (__mmask16)0xffff : tail_16((n)-i), m##_once = 1;         \
              m##_once; m##_once = 0)
 
 /* Lanes 0..7 and 8..15 of the sixteen float64 sums. */
@@ -28,8 +28,8 @@ ISA_AVX512 static double sum_squares(const float *x, size_t n) {
     return _mm_cvtsd_f64(_mm_add_sd(d, _mm_unpackhi_pd(d, d)));
 }
 
-ISA_AVX512 static void avx512_rmsnorm(const float *x, const float *w, bool plus_one, float eps, size_t n,
-                                      float *out) {
+ISA_AVX512 static void avx512_rmsnorm(const float *x, const float *w, bool plus_one, float eps,
+                                      size_t n, float *out) {
     __m512 factor = _mm512_set1_ps(norm_factor(sum_squares(x, n), n, eps));
     __m512 one = _mm512_set1_ps(1.0f);
     FOR_16(i, m, n) {
@@ -42,14 +42,18 @@ ISA_AVX512 static void avx512_rmsnorm(const float *x, const float *w, bool plus_
 }
 
 ISA_AVX512 static void avx512_add(float *x, const float *y, size_t n) {
-    FOR_16(i, m, n)
-        _mm512_mask_storeu_ps(x + i, m, _mm512_add_ps(_mm512_maskz_loadu_ps(m, x + i), _mm512_maskz_loadu_ps(m, y + i)));
+    FOR_16(i, m, n) {
+        __m512 v = _mm512_maskz_loadu_ps(m, x + i);
+        _mm512_mask_storeu_ps(x + i, m, _mm512_add_ps(v, _mm512_maskz_loadu_ps(m, y + i)));
+    }
 }
 
 ISA_AVX512 static void avx512_scale(float *x, float s, size_t n) {
     __m512 factor = _mm512_set1_ps(s);
-    FOR_16(i, m, n)
-        _mm512_mask_storeu_ps(x + i, m, _mm512_mul_ps(_mm512_maskz_loadu_ps(m, x + i), factor));
+    FOR_16(i, m, n) {
+        __m512 v = _mm512_maskz_loadu_ps(m, x + i);
+        _mm512_mask_storeu_ps(x + i, m, _mm512_mul_ps(v, factor));
+    }
 }
 
 ISA_AVX512 static void avx512_silu_mul(const float *gate, const float *up, size_t n, float *h) {
@@ -66,7 +70,8 @@ ISA_AVX512 static void avx512_gelu_mul(const float *gate, const float *up, size_
     }
 }
 
-ISA_AVX512 static void rope_halves(float *x, const float *cosine, const float *sine, size_t n_pairs) {
+ISA_AVX512 static void rope_halves(float *x, const float *cosine, const float *sine,
+                                   size_t n_pairs) {
     FOR_16(i, m, n_pairs) {
         __m512 a = _mm512_maskz_loadu_ps(m, x + i), b = _mm512_maskz_loadu_ps(m, x + i + n_pairs);
         __m512 c = _mm512_maskz_loadu_ps(m, cosine + i), s = _mm512_maskz_loadu_ps(m, sine + i);
@@ -76,7 +81,8 @@ ISA_AVX512 static void rope_halves(float *x, const float *cosine, const float *s
 }
 
 /* Eight pairs at a time: even lanes a c - b s, odd lanes b c + a s. */
-ISA_AVX512 static void rope_neighbours(float *x, const float *cosine, const float *sine, size_t n_pairs) {
+ISA_AVX512 static void rope_neighbours(float *x, const float *cosine, const float *sine,
+                                       size_t n_pairs) {
     const __m512i twice = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
     for (size_t i = 0; i < n_pairs; i += 8) {
         size_t left = n_pairs - i < 8 ? n_pairs - i : 8;
@@ -89,7 +95,8 @@ ISA_AVX512 static void rope_neighbours(float *x, const float *cosine, const floa
     }
 }
 
-static void avx512_rope(float *x, const float *cosine, const float *sine, size_t n_pairs, bool interleaved) {
+static void avx512_rope(float *x, const float *cosine, const float *sine, size_t n_pairs,
+                        bool interleaved) {
     if (interleaved)
         rope_neighbours(x, cosine, sine, n_pairs);
     else

@@ -37,7 +37,8 @@ ISA_AVX2 ATTR_INLINE __m256 silu_8(__m256 x) {
 }
 
 ISA_AVX2 ATTR_INLINE __m256 gelu_8(__m256 x) {
-    __m256 z = _mm256_mul_ps(x, _mm256_fmadd_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(GELU_B), _mm256_set1_ps(GELU_A)));
+    __m256 z = _mm256_mul_ps(
+        x, _mm256_fmadd_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(GELU_B), _mm256_set1_ps(GELU_A)));
     return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exp_8(negate_8(z))));
 }
 

@@ -38,7 +38,8 @@ ISA_AVX512 ATTR_INLINE __m512 silu_16(__m512 x) {
 }
 
 ISA_AVX512 ATTR_INLINE __m512 gelu_16(__m512 x) {
-    __m512 z = _mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(GELU_B), _mm512_set1_ps(GELU_A)));
+    __m512 z = _mm512_mul_ps(
+        x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(GELU_B), _mm512_set1_ps(GELU_A)));
     return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), exp_16(negate_16(z))));
 }
 
