@@ -12,7 +12,8 @@ const struct model demo = {
     .stop = { 2553, 2551, -1 }, .tied = true, .think = THINK_DEFAULT_ON,
     .sampling = { .sample = false },
     .card = {
-        .title = "slm demo", .maker = "the slm project",
+        .title = "slm demo", .maker = "the slm project", .licence = "Apache-2.0",
+        .licence_url = "https://www.apache.org/licenses/LICENSE-2.0",
         .modalities = "text", .languages = "English",
         .thinking = "Thinks by default; can be told not to.",
         .tool_use = "Single tool calls with values taken literally from the sentence.",
