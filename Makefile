@@ -231,7 +231,7 @@ check-oom: $(TESTS) ## fails the k-th allocation for every k
 	$(Q)$(RUN_TESTS) $(filter %_oom,$(TESTS))
 
 # The reference kernels as well: tests read SLM_ISA and hand it to the library.
-SANITIZED := $(UNIT_TESTS) $(GOLDEN_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS)
+SANITIZED := $(GOLDEN_TESTS) $(UNIT_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS) # longest first
 sanitized: $(SANITIZED)
 	$(Q)$(RUN_TESTS) $(SANITIZED) $(foreach t,$(GOLDEN_TESTS),'SLM_ISA=ref $(t)')
 list-tests: # names for ./check, a line each: programs of this BUILD
