@@ -26,6 +26,7 @@ clang                command clang
 cmake                command cmake
 python3              command python3
 mandoc               command mandoc
+expect               command expect
 shellcheck           command shellcheck
 '
 

@@ -14,7 +14,7 @@ mapfile -t scripts < <(
 )
 [ ${#scripts[@]} -gt 0 ] || scripts=(check start .ci/run tools/packages.sh tests/build/*.sh)
 for f in "${scripts[@]}"; do
-    try "shellcheck $f" shellcheck -x "$f"
+    try "shellcheck $f" shellcheck -x -P SCRIPTDIR -S warning "$f"
 done
 for f in tools/*.py; do
     try "python compiles $f" python3 -c 'import ast,sys; ast.parse(open(sys.argv[1]).read())' "$f"
