@@ -31,8 +31,9 @@
 #include "token/unicode.h"
 
 enum {
-    WINDOW = 256,    /* bytes: 2 * 256 tree nodes of 8 bytes stay in the first cache */
-    MARGIN = 24,     /* bytes at the end of a window that the next one does again */
+    WINDOW = 512,      /* bytes: tree and symbols stay in the first cache */
+    WINDOW_LONG = 4096, /* where tokens are so long that little of a window is accepted */
+    MARGIN = 24,       /* bytes at the end of a window that the next one does again */
     CACHE_TEXT = 30, /* a cache slot is one cache line */
     CACHE_IDS = 8,
     CACHE_MIN = 64,
@@ -61,6 +62,7 @@ struct bpe {
     uint32_t *start; /* [cap + 1] offset of the symbol; start[n] is the end */
     uint32_t *prev;  /* [cap] */
     uint32_t *next;  /* [cap] n for the last one */
+    uint32_t *result; /* [cap] what the symbol becomes when it is merged with the next one */
     uint64_t *tree;  /* [2 * 2^ceil(log2 cap)] rank << 32 | left symbol; root 1; UINT64_MAX none */
     size_t cap;
     struct window *windows; /* [cap_windows] stack of the run at hand */
@@ -99,13 +101,14 @@ static slm_err reserve(struct bpe *b, size_t n, slm_why *why) {
     b->cap = 0;
     b->id = NULL;
     /* one block: the tree first, as it wants the larger alignment */
-    b->tree = mem_alloc(h, cap * 2 * sizeof *b->tree + (cap * 4 + 1) * sizeof *b->id, 1);
+    b->tree = mem_alloc(h, cap * 2 * sizeof *b->tree + (cap * 5 + 1) * sizeof *b->id, 1);
     if (b->tree == NULL)
-        return fail_nomem(why, "merging", cap * 2 * sizeof *b->tree + cap * 4 * sizeof *b->id);
+        return fail_nomem(why, "merging", cap * 2 * sizeof *b->tree + cap * 5 * sizeof *b->id);
     b->id = (uint32_t *)(b->tree + cap * 2);
     b->prev = b->id + cap;
     b->next = b->prev + cap;
-    b->start = b->next + cap;
+    b->result = b->next + cap;
+    b->start = b->result + cap;
     b->cap = cap;
     return SLM_OK;
 }
@@ -188,9 +191,13 @@ static uint32_t make_symbols(struct bpe *b, const uint8_t *s, size_t n_bytes) {
 
 /* ---- merging ---- */
 
-static inline uint64_t merge_key(const struct bpe *b, uint32_t left, uint32_t right) {
-    uint32_t rank = pair_rank(b->t, b->id[left], b->id[right]);
-    return rank == RANK_NONE ? UINT64_MAX : (uint64_t)rank << 32 | left;
+/* The leaf of a pair whose left symbol is `left`; what it would become is kept beside it. */
+static inline uint64_t merge_key(const struct bpe *b, uint32_t left, struct pair_probe probe) {
+    uint32_t rank = pair_answer(b->t, probe);
+    if (rank == RANK_NONE)
+        return UINT64_MAX;
+    b->result[left] = b->t->merged[rank];
+    return (uint64_t)rank << 32 | left;
 }
 
 static inline void tree_set(uint64_t *tree, size_t node, uint64_t key) {
@@ -217,21 +224,27 @@ static void merge_symbols(struct bpe *b, uint32_t n) {
         return;
     size_t width = power_of_two(n);
     for (uint32_t i = 0; i + 1 < n; i++)
-        tree[width + i] = merge_key(b, i, i + 1);
+        tree[width + i] = merge_key(b, i, pair_ask(b->t, b->id[i], b->id[i + 1]));
     for (size_t i = n - 1; i < width; i++)
         tree[width + i] = UINT64_MAX;
     for (size_t i = width - 1; i > 0; i--)
         tree[i] = tree[2 * i] < tree[2 * i + 1] ? tree[2 * i] : tree[2 * i + 1];
     while (tree[1] != UINT64_MAX) {
         uint32_t left = (uint32_t)tree[1], right = b->next[left], after = b->next[right];
-        b->id[left] = b->t->merged[tree[1] >> 32];
+        uint32_t before = b->prev[left], id = b->result[left];
+        struct pair_probe ahead = {0}, behind = {0};
+        if (after < n)
+            ahead = pair_ask(b->t, id, b->id[after]);
+        if (left > 0)
+            behind = pair_ask(b->t, b->id[before], id);
+        b->id[left] = id;
         b->next[left] = after;
         tree_set(tree, width + right, UINT64_MAX);
         if (after < n)
             b->prev[after] = left;
-        tree_set(tree, width + left, after < n ? merge_key(b, left, after) : UINT64_MAX);
+        tree_set(tree, width + left, after < n ? merge_key(b, left, ahead) : UINT64_MAX);
         if (left > 0)
-            tree_set(tree, width + b->prev[left], merge_key(b, b->prev[left], left));
+            tree_set(tree, width + before, merge_key(b, before, behind));
     }
 }
 
@@ -328,8 +341,11 @@ static slm_err long_run(struct bpe *b, const uint8_t *s, size_t n_run, slm_why *
             continue;
         }
         TRY(push_window(b, w, why));
+        if (size < WINDOW_LONG && (next.pos - w.pos) / 7 < size / 8)
+            size *= 2;
+        else if (size > WINDOW_LONG)
+            size /= 2;
         w = next;
-        size = size / 2 > WINDOW ? size / 2 : WINDOW;
     }
     return SLM_OK;
 }

@@ -226,6 +226,7 @@ void tokenizer_free(struct tokenizer *t) {
     buf_free(&t->pool);
     mem_free(&hooks, t->texts.slots);
     mem_free(&hooks, t->pairs.slots);
+    mem_free(&hooks, t->pairs.filter);
     mem_free(&hooks, t->merged);
     added_free(&hooks, &t->raw);
     added_free(&hooks, &t->normalised);
@@ -564,6 +565,24 @@ static slm_err build_joined(struct tokenizer *t, slm_why *why) {
     return SLM_OK;
 }
 
+static slm_err build_filter(struct tokenizer *t, slm_why *why) {
+    unsigned log = 6;
+    while (((size_t)1 << log) * 16 < t->pairs.used)
+        log++;
+    t->pairs.filter_shift = 64 - log;
+    t->pairs.filter = mem_zalloc(&t->hooks, (size_t)1 << log, sizeof *t->pairs.filter);
+    if (t->pairs.filter == NULL)
+        return fail_nomem(why, "merges", ((size_t)1 << log) * sizeof *t->pairs.filter);
+    size_t n_slots = (size_t)1 << (64 - t->pairs.shift);
+    for (size_t i = 0; i < n_slots; i++) {
+        if (t->pairs.slots[i] == PAIR_EMPTY)
+            continue;
+        uint64_t product = (t->pairs.slots[i] >> 20) * PAIR_MULTIPLIER;
+        t->pairs.filter[product >> t->pairs.filter_shift] |= pair_bits(product);
+    }
+    return SLM_OK;
+}
+
 /* The unknown token only exists as a symbol when merging begins (see refuse_byte_part). */
 static slm_err refuse_unknown_part(const struct tokenizer *t, slm_why *why) {
     size_t n_slots = (size_t)1 << (64 - t->pairs.shift);
@@ -583,6 +602,7 @@ slm_err vocab_finish(struct tokenizer *t, slm_why *why) {
         return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "first token has id %d, which is no token",
                     t->bos);
     TRY(added_put_normalised(t, why));
+    TRY(build_filter(t, why));
     if (t->model == TOKEN_BPE_BYTES)
         return find_byte_tokens(t, why);
     find_fallback_tokens(t);

@@ -44,6 +44,10 @@ struct pair_map {
     uint64_t *slots; /* [1 << (64 - shift)] */
     unsigned shift;
     size_t used;
+    /* filter: a pair that is there has two bits set in one word; most that are not are turned away
+     * here, in a cache that the slots do not fit into */
+    uint64_t *filter; /* [1 << (64 - filter_shift)] */
+    unsigned filter_shift;
 };
 #define PAIR_EMPTY UINT64_MAX
 #define PAIR_MULTIPLIER 0x9e3779b97f4a7c15u
@@ -131,14 +135,30 @@ static inline const struct token_entry *token_entry(const struct tokenizer *t, i
     return &t->tok[id];
 }
 
-static inline uint32_t pair_rank(const struct tokenizer *t, uint32_t left, uint32_t right) {
-    const uint64_t *slots = t->pairs.slots;
-    uint64_t key = (uint64_t)left << 20 | right;
+/* Two bits of the filter's word, from bits of the product that choose neither word nor slot. */
+static inline uint64_t pair_bits(uint64_t product) {
+    return (uint64_t)1 << (product >> 28 & 63) | (uint64_t)1 << (product >> 34 & 63);
+}
+
+/* A lookup in two steps, so that two of them can wait for memory at the same time. */
+struct pair_probe {
+    uint64_t key, product, word; /* word of the filter */
+};
+static inline struct pair_probe pair_ask(const struct tokenizer *t, uint32_t left, uint32_t right) {
+    struct pair_probe p;
+    p.key = (uint64_t)left << 20 | right;
+    p.product = p.key * PAIR_MULTIPLIER;
+    p.word = t->pairs.filter[p.product >> t->pairs.filter_shift];
+    return p;
+}
+static inline uint32_t pair_answer(const struct tokenizer *t, struct pair_probe p) {
+    uint64_t bits = pair_bits(p.product);
+    if ((p.word & bits) != bits)
+        return RANK_NONE;
     size_t mask = ((size_t)1 << (64 - t->pairs.shift)) - 1;
-    size_t i = (size_t)((key * PAIR_MULTIPLIER) >> t->pairs.shift);
-    for (;; i = (i + 1) & mask) {
-        uint64_t slot = slots[i];
-        if (slot >> 20 == key)
+    for (size_t i = (size_t)(p.product >> t->pairs.shift);; i = (i + 1) & mask) {
+        uint64_t slot = t->pairs.slots[i];
+        if (slot >> 20 == p.key)
             return (uint32_t)slot & 0xfffff;
         if (slot == PAIR_EMPTY)
             return RANK_NONE;
