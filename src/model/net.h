@@ -128,7 +128,7 @@ bool kv_can_truncate(const struct kv *kv, uint32_t n);
 
 /* ---- rope ---- */
 /* cos and sin [n_pairs] of one position, attention factor included. long_rope selects the long
- * factors of a ROPE_LONG model. Frequencies are computed once (rope_init) in double. */
+ * factors of a ROPE_LONG model. Frequencies are computed once, rounded as the official code has them. */
 struct rope;
 slm_err rope_new(const struct slm_hooks *h, const struct model *m, struct rope **out, slm_why *why);
 void rope_free(struct rope *r);

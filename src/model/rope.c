@@ -3,9 +3,12 @@
  * Angle of pair i at position p:  p * f_i,   f_i = theta^(-2i / rotary)
  *   linear (not on sliding layers):  f_i / factor
  *   longrope:                        f_i / (short or long factor i), cos and sin times a constant
- * Source: RoFormer (arXiv 2104.09864) and modeling_rope_utils.py of Hugging Face transformers. That
- * code multiplies in float32, so its angles at position 100,000 are off by up to 0.004; here the angle
- * is a double, and the result is rounded once. */
+ * Source: RoFormer (arXiv 2104.09864) and modeling_rope_utils.py of Hugging Face transformers.
+ *
+ * The frequencies are float32 numbers with the roundings of that code: the models were trained with
+ * them, and at position 100,000 an unrounded one turns by 0.006 more or less. Its product with the
+ * position, which the official code rounds to float32 as well, is a double here, and the result is
+ * rounded once. */
 #include "model/net.h"
 
 #include <math.h>
@@ -19,8 +22,11 @@ struct rope {
     double *sliding;   /* [n_pairs] */
 };
 
-static double frequency(double theta, uint32_t i, uint32_t rotary) {
-    return pow(theta, -2.0 * (double)i / (double)rotary);
+/* 1 / (factor * theta^(2i / rotary)), each step in float32 */
+static float frequency(float theta, uint32_t i, uint32_t rotary, float factor) {
+    float exponent = (float)(2 * i) / (float)rotary;
+    float power = (float)pow((double)theta, (double)exponent);
+    return 1.0f / (factor * power);
 }
 
 slm_err rope_new(const struct slm_hooks *h, const struct model *m, struct rope **out, slm_why *why) {
@@ -38,12 +44,13 @@ slm_err rope_new(const struct slm_hooks *h, const struct model *m, struct rope *
     r->full_long = r->full + n;
     r->sliding = r->full + 2 * n;
     for (uint32_t i = 0; i < n; i++) {
-        double f = frequency((double)m->theta, i, m->rotary);
-        if (s->kind == ROPE_LINEAR)
-            f /= (double)s->factor;
-        r->full[i] = s->kind == ROPE_LONG ? f / (double)s->short_factors[i] : f;
-        r->full_long[i] = s->kind == ROPE_LONG ? f / (double)s->long_factors[i] : f;
-        r->sliding[i] = m->theta_sliding > 0.0f ? frequency((double)m->theta_sliding, i, m->rotary) : f;
+        float f = frequency(m->theta, i, m->rotary, 1.0f);
+        r->full[i] = r->full_long[i] = (double)(s->kind == ROPE_LINEAR ? f / s->factor : f);
+        if (s->kind == ROPE_LONG) {
+            r->full[i] = (double)frequency(m->theta, i, m->rotary, s->short_factors[i]);
+            r->full_long[i] = (double)frequency(m->theta, i, m->rotary, s->long_factors[i]);
+        }
+        r->sliding[i] = m->theta_sliding > 0.0f ? (double)frequency(m->theta_sliding, i, m->rotary, 1.0f) : r->full[i];
     }
     *out = r;
     return SLM_OK;
