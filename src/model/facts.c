@@ -231,20 +231,21 @@ struct match {
 /* Where rows have equal numbers the one named wins, else the one that does not wait for its name. */
 static void find_match(const struct facts *f, const char *own, const char *hint, struct match *found) {
     *found = (struct match){ 0 };
-    int best = -1;
+    int best_equal = -1, best_claimed = -1;
     for (size_t i = 0; models_all[i] != NULL; i++) {
         const struct model *t = models_all[i];
         struct difference d = { 0 };
         if (!same_shape(f, t))
             continue;
         bool is_named = named(t, own) || named(t, hint);
+        int rank = is_named ? 2 : t->chosen_by_name ? 0 : 1;
         if (!model_differs(&d, &f->m, t)) {
-            int rank = is_named ? 2 : t->chosen_by_name ? 0 : 1;
-            if (rank > best) {
-                best = rank;
+            if (rank > best_equal) {
+                best_equal = rank;
                 found->equal = t;
             }
-        } else if ((f->m.context == t->context || is_named) && (found->claimed == NULL || is_named)) {
+        } else if ((f->m.context == t->context || is_named) && rank > best_claimed) {
+            best_claimed = rank;
             found->claimed = t;
             found->difference = d;
         }
