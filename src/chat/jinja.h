@@ -430,6 +430,8 @@ size_t count_chars(const char *s, size_t n);
 
 slm_err build_put(struct vm *vm, struct builder *b, const char *s, size_t n, bool data);
 slm_err build_puts(struct vm *vm, struct builder *b, const char *s);
+/* Error when n more bytes would pass the ceiling: known before the work is done. */
+slm_err build_room(struct vm *vm, const struct builder *b, uint64_t n);
 slm_err build_part(struct vm *vm, struct builder *b, const struct str *s, size_t from, size_t n);
 slm_err build_str(struct vm *vm, struct builder *b, const struct str *s);
 slm_err build_done(struct vm *vm, const struct builder *b, struct value *out);

@@ -142,6 +142,8 @@ static slm_err repeat(struct vm *vm, const struct value *v, int64_t times, struc
     size_t n = times > 0 ? (size_t)times : 0;
     if (v->type == V_STR) {
         struct builder b = { 0 };
+        if (v->u.s->n > 0)
+            TRY(build_room(vm, &b, n)); /* at least a byte each time */
         for (size_t i = 0; i < n && v->u.s->n > 0; i++) {
             TRY(vm_charge(vm, 1));
             TRY(build_str(vm, &b, v->u.s));

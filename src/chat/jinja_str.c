@@ -405,10 +405,11 @@ static slm_err pad(struct vm *vm, const struct value *self, const struct call *c
         return vm_type_error(vm, "the fill must be one character");
     TRY(str_copy(vm, " ", 1, &space));
     fill = fill != NULL ? fill : space.u.s;
-    int64_t more = width - (int64_t)SELF->chars, left = 0;
+    int64_t more = width > 0 ? width - (int64_t)SELF->chars : 0, left = 0;
     if (more > 0)
         left = where == 0 ? 0 : where == 2 ? more : more / 2 + (more & width & 1);
     struct builder b = { 0 };
+    TRY(build_room(vm, &b, more > 0 ? (uint64_t)more : 0));
     for (int64_t i = 0; i < more || i == left; i++) {
         if (i == left)
             TRY(build_str(vm, &b, SELF));
@@ -437,6 +438,7 @@ static slm_err m_zfill(struct vm *vm, const struct value *self, const struct cal
     int64_t width;
     struct builder b = { 0 };
     TRY(arg_int(vm, c, 0, 0, &width));
+    TRY(build_room(vm, &b, width > 0 ? (uint64_t)width : 0));
     size_t sign = SELF->n > 0 && (SELF->s[0] == '-' || SELF->s[0] == '+');
     TRY(build_part(vm, &b, SELF, 0, sign));
     for (int64_t i = (int64_t)SELF->chars; i < width; i++) {

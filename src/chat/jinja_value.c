@@ -175,12 +175,17 @@ int str_order(const struct str *a, const struct str *b) {
 
 /* ---- builder ---- */
 
+slm_err build_room(struct vm *vm, const struct builder *b, uint64_t n) {
+    if (n <= vm->max_output - b->n)
+        return SLM_OK;
+    return vm_fail(vm, SLM_E_BUDGET, "the template makes a text of more than %zu bytes",
+                   vm->max_output);
+}
+
 slm_err build_put(struct vm *vm, struct builder *b, const char *s, size_t n, bool data) {
     if (n == 0)
         return SLM_OK;
-    if (n > vm->max_output - b->n)
-        return vm_fail(vm, SLM_E_BUDGET, "the template makes a text of more than %zu bytes",
-                       vm->max_output);
+    TRY(build_room(vm, b, n));
     if (data != (b->n_edges % 2 == 1)) {
         void *edges = b->edges;
         TRY(vm_grow(vm, &edges, &b->cap_edges, b->n_edges + 1, sizeof *b->edges, b->n_edges));
