@@ -61,11 +61,16 @@ const struct command_row command_table[CMD_COUNT] = {
          "slm info Qwen3-0.6B-Q8_0.gguf --tensors", 1, 1, PLACE_MODEL, PLACE_NONE},
     [CMD_PULL] =
         {"pull", "ID", "fetch a known model from the hub, resumable and verified",
-         "Goes into the ordinary Hugging Face cache, so that other programs find it there and nothing is fetched "
-         "twice. HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME and HF_HUB_CACHE are honoured. This is the only "
-         "command that uses the network.",
+         "ID is a known model, or a repository as org/name. The files go into the ordinary Hugging Face cache, so that "
+         "other programs find them there and nothing is fetched twice. What was interrupted goes on where it stopped; "
+         "every file is checked against its hash before it gets its name. --quant safetensors takes the maker's own "
+         "repository. This is the only command that uses the network.\n\n"
+         "HF_TOKEN (sent to the hub's own host only), HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME and HF_HUB_CACHE are "
+         "honoured. SLM_HUB_STALL_S is the silence in seconds after which a connection counts as lost (30), "
+         "SLM_HUB_WAIT_MS the first pause before another try (1000).",
          "slm pull qwen3-0.6b\n"
-         "slm pull gemma-3-4b-it --quant q4_k_m",
+         "slm pull gemma-3-4b-it --quant q4_k_m\n"
+         "slm pull Qwen/Qwen3-0.6B --dry-run",
          1, 1, PLACE_ID, PLACE_NONE},
     [CMD_QUANTIZE] =
         {"quantize", "IN OUT", "write a GGUF file with another weight type",
@@ -163,10 +168,15 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_QUANT] = {"quant", 0, ARG_TEXT, 0, 0, "Q", "q8_0 where there is one",
                    "which file, as 'slm models ID' lists them", GROUP_INPUT, ON(PULL),
                    false},
+    [OPT_REPO] = {"repo", 0, ARG_TEXT, 0, 0, "ORG/NAME", NULL, "from this repository instead of the one in the table",
+                  GROUP_INPUT, ON(PULL), false},
+    [OPT_PULL_FILE] = {"file", 0, ARG_TEXT, 0, 0, "NAME", NULL, "this file of the repository and no other", GROUP_INPUT,
+                       ON(PULL), false},
     [OPT_REVISION] = {"revision", 0, ARG_TEXT, 0, 0, "REV", "main", "branch, tag or commit", GROUP_INPUT, ON(PULL),
                       false},
-    [OPT_LIST_FILES] = {"list", 0, ARG_FLAG, 0, 0, NULL, NULL, "list the files with their sizes, fetch nothing",
-                        GROUP_INPUT, ON(PULL), false},
+    [OPT_YES] = {"yes", 'y', ARG_FLAG, 0, 0, NULL, NULL, "do not ask before fetching", GROUP_INPUT, ON(PULL), false},
+    [OPT_DRY_RUN] = {"dry-run", 0, ARG_FLAG, 0, 0, NULL, NULL, "list the files with their sizes, fetch nothing",
+                     GROUP_INPUT, ON(PULL), false},
     [OPT_TYPE] = {"type", 0, ARG_TEXT, 0, 0, "T", NULL, "weight type to write: q8_0, q4_k_m, bf16, ... (required)",
                   GROUP_INPUT, ON(QUANTIZE), false},
     [OPT_FORCE] = {"force", 'f', ARG_FLAG, 0, 0, NULL, NULL, "replace OUT when it is there", GROUP_INPUT, ON(QUANTIZE),
@@ -177,9 +187,9 @@ const struct option_row option_table[OPT_COUNT] = {
                           false},
     [OPT_BENCH_DEPTH] = {"depth", 'd', ARG_INT, 0, 1e7, "N", "0", "tokens already in the context", GROUP_INPUT, ON(BENCH),
                          false},
-    [OPT_BENCH_BATCH] = {"batch", 'b', ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together", GROUP_INPUT,
-                         ON(BENCH), false},
     [OPT_BENCH_ROUNDS] = {"repeat", 'r', ARG_INT, 1, 1000, "N", "5", "rounds", GROUP_INPUT, ON(BENCH), false},
+    [OPT_CSV] = {"csv", 0, ARG_FLAG, 0, 0, NULL, NULL, "one line per round and kind, with a line of names first",
+                 GROUP_INPUT, ON(BENCH), false},
     [OPT_JSONL] = {"jsonl", 0, ARG_FLAG, 0, 0, NULL, NULL, "one JSON object per line, in and out", GROUP_INPUT,
                    ON(TOKENIZE) | ON(DETOKENIZE) | ON(RENDER), false},
     [OPT_BOS] = {"bos", 0, ARG_FLAG, 0, 0, NULL, NULL, "start token in front where the model wants one", GROUP_INPUT,
@@ -213,7 +223,7 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_KV] = {"kv", 0, ARG_ENUM, 0, 0, "f16|f32|bf16|q8", "f16", "type of keys and values in memory", GROUP_MACHINE,
                 COMPUTES | ON(PLAN) | ON(MODELS), false},
     [OPT_CHUNK] = {"chunk", 0, ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together", GROUP_MACHINE,
-                   ANSWERS | ON(PLAN) | ON(MODELS), false},
+                   ANSWERS | ON(PLAN) | ON(MODELS) | ON(BENCH), false},
     [OPT_MAX_MEMORY] = {"max-memory", 0, ARG_SIZE, 0, 0, "SIZE", "what is free",
                         "refuse to use more than SIZE (500M, 6G)", GROUP_MACHINE,
                         COMPUTES | ON(PLAN) | ON(MODELS), false},

@@ -17,7 +17,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-#include "cli/cli.h"
+#include "cli/hub.h"
 
 enum { ENTRIES_MOST = 4096, MANIFEST_MOST = 1 << 20 };
 
@@ -265,18 +265,14 @@ static const char *environment(const char *name) {
 }
 
 void disk_scan(struct disk_list *list) {
-    const char *user = environment("HOME"), *hub = environment("HF_HUB_CACHE"), *hf = environment("HF_HOME");
-    const char *ollama = environment("OLLAMA_MODELS"), *cache = environment("XDG_CACHE_HOME");
+    const char *user = environment("HOME"), *ollama = environment("OLLAMA_MODELS");
     memset(list, 0, sizeof *list);
     char *path = home_path("models");
     scan_tree(list, path, "slm");
     free(path);
     if (!user)
         user = "/nonexistent";
-    path = hub     ? text_printf("%s", hub)
-           : hf    ? text_printf("%s/hub", hf)
-           : cache ? text_printf("%s/huggingface/hub", cache)
-                   : text_printf("%s/.cache/huggingface/hub", user);
+    path = hub_cache_root();
     scan_hub(list, path);
     free(path);
     path = ollama ? text_printf("%s", ollama) : text_printf("%s/.ollama/models", user);

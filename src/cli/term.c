@@ -88,16 +88,18 @@ void progress_step(struct progress *p, uint64_t done, uint64_t total) {
     if (now - p->start_ns < FIRST_MS * UINT64_C(1000000) || now - p->last_ns < EVERY_MS * UINT64_C(1000000))
         return;
     p->last_ns = now;
-    char line[256], a[32], b[32], left[64] = "";
+    char line[256], a[32], b[32], left[64] = "", rate[40] = "";
     double seconds = (double)(now - p->start_ns) / 1e9;
     if (done && total > done)
         snprintf(left, sizeof left, ", %s left",
                  format_seconds(seconds / (double)done * (double)(total - done), a, sizeof a));
     bool size = strcmp(p->unit, "B") == 0;
+    if (size && done)
+        snprintf(rate, sizeof rate, ", %s/s", format_bytes((uint64_t)((double)done / seconds), a, sizeof a));
     const char *(*format)(uint64_t, char *, size_t) = size ? format_bytes : format_count;
     if (total)
-        snprintf(line, sizeof line, "%s %3.0f %%  %s of %s%s%s%s", p->label, 100.0 * (double)done / (double)total,
-                 format(done, a, sizeof a), format(total, b, sizeof b), size ? "" : " ", size ? "" : p->unit, left);
+        snprintf(line, sizeof line, "%s %3.0f %%  %s of %s%s%s%s%s", p->label, 100.0 * (double)done / (double)total,
+                 format(done, a, sizeof a), format(total, b, sizeof b), size ? "" : " ", size ? "" : p->unit, rate, left);
     else
         snprintf(line, sizeof line, "%s %s%s%s", p->label, format(done, a, sizeof a), size ? "" : " ",
                  size ? "" : p->unit);
