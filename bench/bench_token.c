@@ -20,13 +20,16 @@ struct kind {
     uint32_t first, last; /* random characters from here to there */
 };
 static const struct kind kinds[] = {
-    {"letter a", 'a', 'a'},        {"letters", 'a', 'z'},         {"capital A", 'A', 'A'},
-    {"capitals", 'A', 'Z'},        {"CJK", 0x4e00, 0x9fa5},       {"Hangul", 0xac00, 0xd7a3},
-    {"digits", '0', '9'},          {"spaces", ' ', ' '},          {"newlines", '\n', '\n'},
-    {"tabs", '\t', '\t'},          {"dots", '.', '.'},            {"punctuation", '!', '/'},
-    {"mark", 0x301, 0x301},        {"marks", 0x300, 0x36f},       {"emoji", 0x1f600, 0x1f64f},
-    {"unassigned", 0xe0080, 0xe00ff}, {"ASCII", ' ', '~'},        {"mixed", 0, 0},
-    {"English", 0, 0},
+    { "letter a", 'a', 'a' },      { "letters", 'a', 'z' },
+    { "capital A", 'A', 'A' },     { "capitals", 'A', 'Z' },
+    { "CJK", 0x4e00, 0x9fa5 },     { "Hangul", 0xac00, 0xd7a3 },
+    { "digits", '0', '9' },        { "spaces", ' ', ' ' },
+    { "newlines", '\n', '\n' },    { "tabs", '\t', '\t' },
+    { "dots", '.', '.' },          { "punctuation", '!', '/' },
+    { "mark", 0x301, 0x301 },      { "marks", 0x300, 0x36f },
+    { "emoji", 0x1f600, 0x1f64f }, { "unassigned", 0xe0080, 0xe00ff },
+    { "ASCII", ' ', '~' },         { "mixed", 0, 0 },
+    { "English", 0, 0 },
 };
 
 static uint32_t state = 1;
@@ -111,8 +114,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (only != NULL && strcmp(only, kinds[i].name) != 0)
             continue;
-        struct job job = {.t = t};
-        job.piece = (struct token_piece){text, fill(&kinds[i], text, n), false};
+        struct job job = { .t = t };
+        job.piece = (struct token_piece){ text, fill(&kinds[i], text, n), false };
         pthread_attr_t attr;
         pthread_t thread;
         pthread_attr_init(&attr);
@@ -123,7 +126,8 @@ int main(int argc, char **argv) {
             return 1;
         double mb = (double)job.piece.n * 1e-6;
         printf("%-12s\t%7.1f MB/s\t%9zu ids\tdecode %7.1f MB/s%s\n", kinds[i].name,
-               mb / job.encode_s, job.n_ids, mb / job.decode_s, job.same ? "" : "\tnot the same text");
+               mb / job.encode_s, job.n_ids, mb / job.decode_s,
+               job.same ? "" : "\tnot the same text");
         free(job.ids);
     }
     free(text);

@@ -112,7 +112,7 @@ uint32_t added_find(const struct added_trie *trie, const char *s, size_t n) {
 void added_free(const struct slm_hooks *h, struct added_trie *trie) {
     mem_free(h, trie->slots);
     mem_free(h, trie->token);
-    *trie = (struct added_trie){0};
+    *trie = (struct added_trie){ 0 };
 }
 
 slm_err added_put_normalised(struct tokenizer *t, slm_why *why) {
@@ -197,7 +197,7 @@ static bool match_at(const struct added_scan *scan, size_t start, struct added_m
             break;
         uint32_t token = scan->trie->token[node];
         if (token != 0 && eligible(scan, token - 1, start, i + 1)) {
-            *match = (struct added_match){token - 1, start, i + 1};
+            *match = (struct added_match){ token - 1, start, i + 1 };
             found = true;
         }
     }
@@ -219,7 +219,8 @@ static void swallow_space(const struct added_scan *scan, struct added_match *mat
                char_class(char_before(scan->s, match->start, &len)) == CC_SPACE)
             match->start -= len;
     if (flags & TF_RSTRIP)
-        while (match->stop < scan->n && char_class(char_at(scan->s + match->stop, &len)) == CC_SPACE)
+        while (match->stop < scan->n &&
+               char_class(char_at(scan->s + match->stop, &len)) == CC_SPACE)
             match->stop += len;
 }
 

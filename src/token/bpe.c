@@ -22,8 +22,7 @@
  *
  * So windows start where the tokens before are already accepted, the last MARGIN bytes of a window
  * are left to the next one, and only the pair at the joint has to be merged alone to be sure. If
- * that fails, the window before is done again, twice as long. Windows grow as long as joints fail,
- * which bounds the work by O(n log n) whatever the vocabulary. */
+ * that fails, the windows before are done again as one longer one. */
 #include "token/bpe.h"
 
 #include <string.h>
@@ -31,10 +30,10 @@
 #include "token/unicode.h"
 
 enum {
-    WINDOW = 512,      /* bytes: tree and symbols stay in the first cache */
+    WINDOW = 512,       /* bytes: tree and symbols stay in the first cache */
     WINDOW_LONG = 4096, /* where tokens are so long that little of a window is accepted */
-    MARGIN = 24,       /* bytes at the end of a window that the next one does again */
-    CACHE_TEXT = 30, /* a cache slot is one cache line */
+    MARGIN = 24,        /* bytes at the end of a window that the next one does again */
+    CACHE_TEXT = 30,    /* a cache slot is one cache line */
     CACHE_IDS = 8,
     CACHE_MIN = 64,
     CACHE_MAX = 1 << 14
@@ -46,10 +45,10 @@ struct cache_slot {
     int32_t ids[CACHE_IDS];
 };
 
-/* A window that was accepted: where it starts, how many ids were there before it, and where the
- * token before it starts. */
+/* A window: where it starts, how many ids were there before it, where the token before it starts,
+ * and how many bytes it had when it was accepted. */
 struct window {
-    size_t pos, n_ids, before;
+    size_t pos, n_ids, before, size;
 };
 
 struct bpe {
@@ -58,12 +57,12 @@ struct bpe {
     struct cache_slot *cache; /* [cache_mask + 1] */
     size_t cache_mask;
     /* symbols of the text at hand; the result is the list from 0 along next */
-    uint32_t *id;    /* [cap] */
-    uint32_t *start; /* [cap + 1] offset of the symbol; start[n] is the end */
-    uint32_t *prev;  /* [cap] */
-    uint32_t *next;  /* [cap] n for the last one */
+    uint32_t *id;     /* [cap] */
+    uint32_t *start;  /* [cap + 1] offset of the symbol; start[n] is the end */
+    uint32_t *prev;   /* [cap] */
+    uint32_t *next;   /* [cap] n for the last one */
     uint32_t *result; /* [cap] what the symbol becomes when it is merged with the next one */
-    uint64_t *tree;  /* [2 * 2^ceil(log2 cap)] rank << 32 | left symbol; root 1; UINT64_MAX none */
+    uint64_t *tree;   /* [2 * 2^ceil(log2 cap)] rank << 32 | left symbol; root 1; UINT64_MAX none */
     size_t cap;
     struct window *windows; /* [cap_windows] stack of the run at hand */
     size_t n_windows, cap_windows;
@@ -232,7 +231,7 @@ static void merge_symbols(struct bpe *b, uint32_t n) {
     while (tree[1] != UINT64_MAX) {
         uint32_t left = (uint32_t)tree[1], right = b->next[left], after = b->next[right];
         uint32_t before = b->prev[left], id = b->result[left];
-        struct pair_probe ahead = {0}, behind = {0};
+        struct pair_probe ahead = { 0 }, behind = { 0 };
         if (after < n)
             ahead = pair_ask(b->t, id, b->id[after]);
         if (left > 0)
@@ -249,7 +248,8 @@ static void merge_symbols(struct bpe *b, uint32_t n) {
 }
 
 /* Merges s [n]; returns the number n of the symbols before merging, which ends the list. */
-static slm_err merge_text(struct bpe *b, const uint8_t *s, size_t n_bytes, uint32_t *n, slm_why *why) {
+static slm_err merge_text(struct bpe *b, const uint8_t *s, size_t n_bytes, uint32_t *n,
+                          slm_why *why) {
     TRY(reserve(b, n_bytes, why));
     *n = make_symbols(b, s, n_bytes);
     merge_symbols(b, *n);
@@ -267,8 +267,8 @@ static slm_err joint_holds(struct bpe *b, const uint8_t *s, size_t n_left, size_
                            const int32_t id[2], bool *holds, slm_why *why) {
     /* bytes of a character without a token take part in no merge, and are no text alone */
     const struct token_entry *left = &b->t->tok[id[0]], *right = &b->t->tok[id[1]];
-    if (b->t->model == TOKEN_BPE_SPM && (((left->flags & TF_BYTE) && n_left == 1) ||
-                                         ((right->flags & TF_BYTE) && n_right == 1))) {
+    if (b->t->model == TOKEN_BPE_SPM &&
+        (((left->flags & TF_BYTE) && n_left == 1) || ((right->flags & TF_BYTE) && n_right == 1))) {
         *holds = true;
         return SLM_OK;
     }
@@ -307,14 +307,28 @@ static slm_err accept_tokens(struct bpe *b, const uint8_t *s, size_t n_run, cons
         if (*first == 0)
             *first = end - w->pos;
         if (char_starts(b, s, n_run, end))
-            *next = (struct window){end, b->out->n, w->pos + b->start[i]};
+            *next = (struct window){ end, b->out->n, w->pos + b->start[i], 0 };
     }
     b->out->n = next->n_ids;
     return SLM_OK;
 }
 
+/* The joint at w->pos does not hold: *w becomes a window further back, and the new size is returned.
+ * Both the way back and the size double with each failure, so that work stays in proportion to the
+ * distance over which the text depends on itself; and no window is done again in the same size. */
+static size_t go_back(struct bpe *b, struct window *w, size_t size) {
+    size_t failed = w->pos;
+    do {
+        *w = b->windows[--b->n_windows];
+        if (w->size > size)
+            size = w->size;
+    } while (b->n_windows > 0 && failed - w->pos < size);
+    b->out->n = w->n_ids;
+    return size * 2;
+}
+
 static slm_err long_run(struct bpe *b, const uint8_t *s, size_t n_run, slm_why *why) {
-    struct window w = {0, b->out->n, 0};
+    struct window w = { 0, b->out->n, 0, 0 };
     size_t size = WINDOW;
     b->n_windows = 0;
     while (w.pos < n_run) {
@@ -325,7 +339,8 @@ static slm_err long_run(struct bpe *b, const uint8_t *s, size_t n_run, slm_why *
         struct window next;
         size_t first;
         TRY(merge_text(b, s + w.pos, end - w.pos, &n, why));
-        TRY(accept_tokens(b, s, n_run, &w, n, end == n_run ? end : end - MARGIN, &next, &first, why));
+        TRY(accept_tokens(b, s, n_run, &w, n, end == n_run ? end : end - MARGIN, &next, &first,
+                          why));
         if (next.pos == w.pos) { /* one token fills the window */
             size *= 2;
             continue;
@@ -335,11 +350,10 @@ static slm_err long_run(struct bpe *b, const uint8_t *s, size_t n_run, slm_why *
             TRY(joint_holds(b, s + w.before, w.pos - w.before, first, b->out->ids + w.n_ids - 1,
                             &holds, why));
         if (!holds) {
-            w = b->windows[--b->n_windows];
-            b->out->n = w.n_ids;
-            size *= 2;
+            size = go_back(b, &w, size);
             continue;
         }
+        w.size = size;
         TRY(push_window(b, w, why));
         if (size < WINDOW_LONG && (next.pos - w.pos) / 7 < size / 8)
             size *= 2;

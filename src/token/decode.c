@@ -18,7 +18,7 @@
 enum { BROKEN = 7 };
 
 void token_decoder_init(struct token_decoder *d, const struct tokenizer *t, bool skip_special) {
-    *d = (struct token_decoder){.t = t, .skip_special = skip_special, .first = true};
+    *d = (struct token_decoder){ .t = t, .skip_special = skip_special, .first = true };
 }
 
 /* Complete characters. The first space of a text that was given one in front is not given back. */

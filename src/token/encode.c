@@ -85,7 +85,8 @@ static slm_err encode_between(struct encoder *e, const uint8_t *s, size_t n) {
         return SLM_OK;
     TRY(normalise(e, &s, &n));
     struct added_scan scan = {
-        .t = e->t, .trie = &e->t->normalised, .s = s, .n = n, .normalised_pass = true};
+        .t = e->t, .trie = &e->t->normalised, .s = s, .n = n, .normalised_pass = true
+    };
     struct added_match match;
     size_t done = 0;
     while (added_next(&scan, &match)) {
@@ -97,7 +98,7 @@ static slm_err encode_between(struct encoder *e, const uint8_t *s, size_t n) {
 }
 
 static slm_err encode_text(struct encoder *e, const uint8_t *s, size_t n, struct trust *trust) {
-    struct added_scan scan = {.t = e->t, .trie = &e->t->raw, .s = s, .n = n, .trust = trust};
+    struct added_scan scan = { .t = e->t, .trie = &e->t->raw, .s = s, .n = n, .trust = trust };
     struct added_match match;
     size_t done = 0;
     while (added_next(&scan, &match)) {
@@ -144,13 +145,14 @@ static slm_err join_pieces(const struct slm_hooks *h, const struct token_piece *
 slm_err tokenizer_encode(const struct tokenizer *t, const struct token_piece *pieces,
                          size_t n_pieces, unsigned flags, int32_t **ids, size_t *n_ids,
                          slm_why *why) {
-    struct encoder e = {.t = t, .out = {.hooks = &t->hooks}, .why = why};
-    struct trust trust = {.pieces = pieces, .n = n_pieces};
+    struct encoder e = { .t = t, .out = { .hooks = &t->hooks }, .why = why };
+    struct trust trust = { .pieces = pieces, .n = n_pieces };
     char *copy = NULL;
     const char *text;
     size_t n = 0;
     slm_err err = SLM_OK;
-    buf_init(&e.normal, &t->hooks, TOKEN_TEXT_MAX * 3 + 1); /* NFC makes UTF-8 at most 3 times as long */
+    buf_init(&e.normal, &t->hooks,
+             TOKEN_TEXT_MAX * 3 + 1); /* NFC makes UTF-8 at most 3 times as long */
     TRY_OUT(join_pieces(&t->hooks, pieces, n_pieces, &copy, &text, &n, why));
     size_t valid = utf8_valid(text, n);
     if (valid < n)

@@ -25,9 +25,8 @@ static int combining_class(utf8proc_int32_t cp) {
 /* Code points of the canonical decomposition of cp, at dst [room]; returns how many there are. */
 static size_t decompose(uint32_t cp, utf8proc_int32_t *dst, size_t room) {
     int boundary = 0;
-    utf8proc_ssize_t n =
-        utf8proc_decompose_char((utf8proc_int32_t)cp, dst, (utf8proc_ssize_t)room,
-                                UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
+    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, dst, (utf8proc_ssize_t)room,
+                                                 UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, &boundary);
     return n > 0 ? (size_t)n : 0;
 }
 
@@ -44,7 +43,7 @@ static void order_run(utf8proc_int32_t *cps, size_t n, utf8proc_int32_t *scratch
         }
         return;
     }
-    size_t start[257] = {0};
+    size_t start[257] = { 0 };
     for (size_t i = 0; i < n; i++)
         start[(combining_class(cps[i]) & 255) + 1]++;
     for (size_t c = 1; c < 257; c++)
@@ -67,8 +66,8 @@ static void order_marks(utf8proc_int32_t *cps, size_t first, size_t n, utf8proc_
 
 /* One span s [n]: an unflagged character (unless the text starts with flagged ones), then flagged
  * ones. */
-static slm_err normalise_span(const struct slm_hooks *h, const uint8_t *s, size_t n, struct buf *out,
-                              slm_why *why) {
+static slm_err normalise_span(const struct slm_hooks *h, const uint8_t *s, size_t n,
+                              struct buf *out, slm_why *why) {
     utf8proc_int32_t small[2 * SMALL_SPAN], *cps = small;
     size_t room = SMALL_SPAN, total = 0, len, count = 0, first = 0;
     for (size_t i = 0; i < n; i += len)
@@ -87,8 +86,8 @@ static slm_err normalise_span(const struct slm_hooks *h, const uint8_t *s, size_
             first = 1;
     }
     order_marks(cps, first, count, cps + room);
-    utf8proc_ssize_t composed = utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)count,
-                                                         UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    utf8proc_ssize_t composed =
+        utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)count, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     for (utf8proc_ssize_t i = 0; i < composed; i++) {
         char bytes[4];
         buf_put(out, bytes, utf8_encode((uint32_t)cps[i], bytes));
@@ -122,7 +121,8 @@ slm_err nfc_text(const struct slm_hooks *h, const char *text, size_t n, struct b
     const uint8_t *s = (const uint8_t *)text;
     size_t done = 0, before, len;
     *changed = false;
-    for (size_t pos = next_flagged(s, n, 0, &before); pos < n; pos = next_flagged(s, n, done, &before)) {
+    for (size_t pos = next_flagged(s, n, 0, &before); pos < n;
+         pos = next_flagged(s, n, done, &before)) {
         size_t end = pos;
         while (end < n && (char_flags(char_at(s + end, &len)) & CC_NFC))
             end += len;
@@ -134,8 +134,9 @@ slm_err nfc_text(const struct slm_hooks *h, const char *text, size_t n, struct b
     if (*changed)
         buf_put(out, s + done, n - done);
     if (out->err != SLM_OK)
-        return out->err == SLM_E_NOMEM ? fail_nomem(why, "normalised text", n)
-                                       : fail(why, out->err, SLM_NO_OFFSET,
-                                              "normalised text is longer than %zu bytes", out->limit);
+        return out->err == SLM_E_NOMEM
+                   ? fail_nomem(why, "normalised text", n)
+                   : fail(why, out->err, SLM_NO_OFFSET, "normalised text is longer than %zu bytes",
+                          out->limit);
     return SLM_OK;
 }

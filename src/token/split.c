@@ -23,11 +23,12 @@ static const struct {
     enum token_split split;
     const char *pattern;
 } patterns[] = {
-    {SPLIT_QWEN2, CONTRACTIONS "|" PREFIX "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" REST},
-    {SPLIT_LLAMA3, CONTRACTIONS "|" PREFIX "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" REST},
-    {SPLIT_O200K, PREFIX O200K_UPPER "*" O200K_LOWER "+" CONTRACTIONS "?|" PREFIX O200K_UPPER
-                         "+" O200K_LOWER "*" CONTRACTIONS
-                         "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" REST},
+    { SPLIT_QWEN2, CONTRACTIONS "|" PREFIX "\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" REST },
+    { SPLIT_LLAMA3,
+      CONTRACTIONS "|" PREFIX "\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" REST },
+    { SPLIT_O200K,
+      PREFIX O200K_UPPER "*" O200K_LOWER "+" CONTRACTIONS "?|" PREFIX O200K_UPPER "+" O200K_LOWER
+                         "*" CONTRACTIONS "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" REST },
 };
 
 enum token_split split_by_pattern(const char *pattern, size_t n) {

@@ -31,12 +31,12 @@ struct token_text {
     size_t n;
 };
 enum token_type { /* GGUF numbers */
-    TT_NORMAL = 1,
-    TT_UNKNOWN = 2,
-    TT_CONTROL = 3,
-    TT_USER = 4,
-    TT_UNUSED = 5,
-    TT_BYTE = 6
+                  TT_NORMAL = 1,
+                  TT_UNKNOWN = 2,
+                  TT_CONTROL = 3,
+                  TT_USER = 4,
+                  TT_UNUSED = 5,
+                  TT_BYTE = 6
 };
 struct token_spec {
     const char *model; /* "gpt2" or "llama" */

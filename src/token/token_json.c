@@ -78,7 +78,8 @@ static bool pattern_is(const json_t *o, const char *kind, const char *value) {
     return has_text(json_object_get(o, "pattern"), kind, value);
 }
 
-static slm_err unknown_part(struct loader *l, const char *part, const json_t *o, const char *detail) {
+static slm_err unknown_part(struct loader *l, const char *part, const json_t *o,
+                            const char *detail) {
     char type[TOKEN_NAME_MAX], about[TOKEN_NAME_MAX];
     const char *name = text_of(o, "type");
     return fail(l->why, SLM_E_UNSUPPORTED, l->p.pos, "%s '%s'%s%s is not supported", part,
@@ -199,9 +200,11 @@ static slm_err read_added_member(struct loader *l, struct added_item *a) {
     static const struct {
         const char *key;
         unsigned flag;
-    } flags[] = {{"special", TF_SPECIAL},     {"lstrip", TF_LSTRIP},
-                 {"rstrip", TF_RSTRIP},       {"single_word", TF_SINGLE},
-                 {"normalized", TF_NORMALIZED}};
+    } flags[] = { { "special", TF_SPECIAL },
+                  { "lstrip", TF_LSTRIP },
+                  { "rstrip", TF_RSTRIP },
+                  { "single_word", TF_SINGLE },
+                  { "normalized", TF_NORMALIZED } };
     struct json_pull *p = &l->p;
     if (is(p, "id")) {
         if (json_next(p) != PULL_NUMBER || !json_pull_int(p, &a->item.id))
@@ -240,7 +243,7 @@ static slm_err read_added_token(struct loader *l) {
         l->added = added;
         l->cap_added = cap;
     }
-    struct added_item a = {.item = {.id = -1, .offset = l->p.pos}};
+    struct added_item a = { .item = { .id = -1, .offset = l->p.pos } };
     enum json_event e;
     while ((e = json_next(&l->p)) == PULL_KEY)
         TRY(read_added_member(l, &a));
@@ -280,8 +283,10 @@ static slm_err read_vocab(struct loader *l) {
         buf_put(&l->pair, p->text, p->n);
         if (l->pair.err != SLM_OK)
             return fail_nomem(l->why, "vocabulary", p->n);
-        struct vocab_item item = {.s = l->pair.len > 0 ? l->pair.data : "", .n = l->pair.len,
-                                  .hash = true, .offset = p->pos};
+        struct vocab_item item = { .s = l->pair.len > 0 ? l->pair.data : "",
+                                   .n = l->pair.len,
+                                   .hash = true,
+                                   .offset = p->pos };
         char name[TOKEN_NAME_MAX];
         if (json_next(p) != PULL_NUMBER || !json_pull_int(p, &item.id))
             return json_pull_fail(p, SLM_E_FORMAT, "id of token '%s' is no whole number",
@@ -314,7 +319,8 @@ static slm_err read_merge(struct loader *l, enum json_event e) {
             left = i == 0 ? p->n : left;
         }
         if (json_next(p) != PULL_ARRAY_END)
-            return json_pull_fail(p, SLM_E_FORMAT, "merge %u is no pair of strings", l->t->n_merges);
+            return json_pull_fail(p, SLM_E_FORMAT, "merge %u is no pair of strings",
+                                  l->t->n_merges);
     }
     if (l->pair.err != SLM_OK)
         return fail_nomem(l->why, "merges", l->pair.len);
@@ -329,8 +335,9 @@ static slm_err read_merges(struct loader *l) {
     enum json_event e;
     while ((e = json_next(p)) == PULL_ARRAY || e == PULL_STRING)
         TRY(read_merge(l, e));
-    return e == PULL_ARRAY_END ? SLM_OK : json_pull_fail(p, SLM_E_FORMAT, "merge %u is no pair",
-                                                         l->t->n_merges);
+    return e == PULL_ARRAY_END
+               ? SLM_OK
+               : json_pull_fail(p, SLM_E_FORMAT, "merge %u is no pair", l->t->n_merges);
 }
 
 static slm_err read_switch(struct loader *l, bool *value) {
@@ -344,8 +351,8 @@ static slm_err read_switch(struct loader *l, bool *value) {
 /* Members that must have no effect: null, "" or 0. */
 static slm_err read_absent(struct loader *l, const char *key) {
     enum json_event e = json_next(&l->p);
-    if (e == PULL_NULL || (e == PULL_STRING && l->p.n == 0) || (e == PULL_NUMBER && is(&l->p, "0.0")) ||
-        (e == PULL_NUMBER && is(&l->p, "0")))
+    if (e == PULL_NULL || (e == PULL_STRING && l->p.n == 0) ||
+        (e == PULL_NUMBER && is(&l->p, "0.0")) || (e == PULL_NUMBER && is(&l->p, "0")))
         return SLM_OK;
     return json_pull_fail(&l->p, SLM_E_UNSUPPORTED, "model with %s is not supported", key);
 }
@@ -411,14 +418,14 @@ static slm_err choose_model(struct loader *l) {
     t->model = l->byte_level ? TOKEN_BPE_BYTES : TOKEN_BPE_SPM;
     const char *odd = NULL;
     if (l->byte_level)
-        odd = l->metaspace || t->space_prefix ? "a normalizer for SentencePiece"
-              : l->splits_space               ? "a split at spaces"
+        odd = l->metaspace || t->space_prefix      ? "a normalizer for SentencePiece"
+              : l->splits_space                    ? "a split at spaces"
               : !l->byte_decoder || l->spm_decoder ? "another decoder"
                                                    : NULL;
     else
-        odd = !l->metaspace                 ? "no normalizer of spaces"
-              : t->nfc                      ? "NFC"
-              : t->split != SPLIT_NONE      ? "a split pattern"
+        odd = !l->metaspace                        ? "no normalizer of spaces"
+              : t->nfc                             ? "NFC"
+              : t->split != SPLIT_NONE             ? "a split pattern"
               : !l->spm_decoder || l->byte_decoder ? "another decoder"
                                                    : NULL;
     if (odd != NULL)
@@ -537,7 +544,7 @@ static slm_err finish(struct loader *l) {
 
 slm_err tokenizer_from_json(const struct slm_hooks *h, const char *text, size_t n,
                             struct tokenizer **out, slm_why *why) {
-    struct loader l = {.data = text, .why = why};
+    struct loader l = { .data = text, .why = why };
     *out = NULL;
     TRY(tokenizer_new(h, &l.t, why));
     buf_init(&l.names, &l.t->hooks, n);

@@ -12,24 +12,24 @@
 #include "token/tokenizer.h"
 
 #define LONGEST_TEXT ((size_t)1 << 17) /* of an entry of the arrays; tokenizer.c is stricter */
-#define PIECE_LENGTH_MAX 255 /* bytes of a piece whose splits are looked for */
+#define PIECE_LENGTH_MAX 255           /* bytes of a piece whose splits are looked for */
 
 static const struct {
     const char *name;
     enum token_split split;
     bool nfc, ignore_merges;
 } pres[] = {
-    {"qwen2", SPLIT_QWEN2, true, false},      {"llama-bpe", SPLIT_LLAMA3, false, true},
-    {"llama3", SPLIT_LLAMA3, false, true},    {"llama-v3", SPLIT_LLAMA3, false, true},
-    {"smaug-bpe", SPLIT_LLAMA3, false, true}, {"gpt-4o", SPLIT_O200K, false, false},
+    { "qwen2", SPLIT_QWEN2, true, false },      { "llama-bpe", SPLIT_LLAMA3, false, true },
+    { "llama3", SPLIT_LLAMA3, false, true },    { "llama-v3", SPLIT_LLAMA3, false, true },
+    { "smaug-bpe", SPLIT_LLAMA3, false, true }, { "gpt-4o", SPLIT_O200K, false, false },
 };
 
 /* Tokens of the Phi-4-mini dialect swallow the white space behind them; GGUF has no place to say
  * so. The dialect is recognised by its three turn markers. */
-static const char *const turn_tokens[] = {"<|user|>",       "<|assistant|>", "<|end|>",
-                                          "<|system|>",     "<|tool|>",      "<|/tool|>",
-                                          "<|tool_call|>",  "<|/tool_call|>", "<|tool_response|>",
-                                          "<|tag|>"};
+static const char *const turn_tokens[] = { "<|user|>",      "<|assistant|>",  "<|end|>",
+                                           "<|system|>",    "<|tool|>",       "<|/tool|>",
+                                           "<|tool_call|>", "<|/tool_call|>", "<|tool_response|>",
+                                           "<|tag|>" };
 enum { TURN_MARKERS = 3 };
 
 struct spec_loader {
@@ -62,8 +62,8 @@ static slm_err with_metaspace(struct spec_loader *l, const struct token_text *s,
     return SLM_OK;
 }
 
-static slm_err take_added(struct spec_loader *l, const struct token_text *s, struct vocab_item *item,
-                          bool user) {
+static slm_err take_added(struct spec_loader *l, const struct token_text *s,
+                          struct vocab_item *item, bool user) {
     struct tokenizer *t = l->t;
     bool spm = t->model == TOKEN_BPE_SPM;
     item->flags = user ? 0 : TF_SPECIAL;
@@ -74,8 +74,9 @@ static slm_err take_added(struct spec_loader *l, const struct token_text *s, str
         only_spaces = only_spaces && s->s[i] == ' ';
     TRY(vocab_add_added(t, item, l->why));
     /* a run of spaces is left to merging, which gives the same, as tokenizer.json does */
-    return only_spaces ? SLM_OK
-                       : added_put(&t->hooks, &t->raw, s->s, s->n, (uint32_t)item->id, &fresh, l->why);
+    return only_spaces
+               ? SLM_OK
+               : added_put(&t->hooks, &t->raw, s->s, s->n, (uint32_t)item->id, &fresh, l->why);
 }
 
 static slm_err take_token(struct spec_loader *l, size_t i) {
@@ -84,8 +85,9 @@ static slm_err take_token(struct spec_loader *l, size_t i) {
     char name[TOKEN_NAME_MAX];
     bool spm = l->t->model == TOKEN_BPE_SPM;
     int32_t type = spec->types != NULL ? spec->types[i] : TT_NORMAL;
-    struct vocab_item item = {.id = (int64_t)i, .s = s->n > 0 ? s->s : "", .n = s->n,
-                              .offset = SLM_NO_OFFSET};
+    struct vocab_item item = {
+        .id = (int64_t)i, .s = s->n > 0 ? s->s : "", .n = s->n, .offset = SLM_NO_OFFSET
+    };
     if (spm && s->n > 0 && s->n <= LONGEST_TEXT && memchr(s->s, ' ', s->n) != NULL)
         TRY(with_metaspace(l, s, &item));
     switch (type) {
@@ -108,8 +110,9 @@ static slm_err take_token(struct spec_loader *l, size_t i) {
                         token_name(name, s->s, s->n));
         return vocab_add(l->t, &item, l->why);
     default:
-        return fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET, "token %zu '%s' has type %d, known are 1 to 6",
-                    i, token_name(name, s->s, s->n), type);
+        return fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "token %zu '%s' has type %d, known are 1 to 6", i, token_name(name, s->s, s->n),
+                    type);
     }
 }
 
@@ -186,7 +189,8 @@ static slm_err split_list_put(struct spec_loader *l, struct split_list *list,
 }
 
 /* Every way to make piece `id` of two pieces. */
-static slm_err find_splits(struct spec_loader *l, uint32_t id, float score, struct split_list *list) {
+static slm_err find_splits(struct spec_loader *l, uint32_t id, float score,
+                           struct split_list *list) {
     const struct tokenizer *t = l->t;
     const struct token_entry *e = &t->tok[id];
     const char *s = t->pool.data + e->offset;
@@ -197,8 +201,8 @@ static slm_err find_splits(struct spec_loader *l, uint32_t id, float score, stru
         if ((s[i] & 0xc0) == 0x80)
             continue;
         size_t left_chars = before++;
-        struct split_piece piece = {split_order(score, left_chars, chars - left_chars),
-                                    vocab_find(t, s, i, 0), NO_TOKEN, id};
+        struct split_piece piece = { split_order(score, left_chars, chars - left_chars),
+                                     vocab_find(t, s, i, 0), NO_TOKEN, id };
         if (piece.left == NO_TOKEN)
             continue;
         piece.right = vocab_find(t, s + i, e->n - i, 0);
@@ -214,7 +218,7 @@ static slm_err sort_splits(struct spec_loader *l, struct split_list *list) {
     if (other == NULL)
         return fail_nomem(l->why, "merges", list->n * sizeof *other);
     for (unsigned shift = 0; shift < 64; shift += 8) {
-        size_t start[257] = {0};
+        size_t start[257] = { 0 };
         for (size_t i = 0; i < list->n; i++)
             start[(from[i].order >> shift & 255) + 1]++;
         if (list->n > 0 && start[(from[0].order >> shift & 255) + 1] == list->n)
@@ -234,11 +238,12 @@ static slm_err sort_splits(struct spec_loader *l, struct split_list *list) {
 
 static slm_err derive_merges(struct spec_loader *l) {
     const struct token_spec *spec = l->spec;
-    struct split_list list = {0};
+    struct split_list list = { 0 };
     slm_err err = SLM_OK;
     char name[TOKEN_NAME_MAX];
     if (spec->scores == NULL)
-        return fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET, "vocabulary has neither merges nor scores");
+        return fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "vocabulary has neither merges nor scores");
     for (uint32_t id = 0; id < l->t->size; id++) {
         const struct token_entry *e = &l->t->tok[id];
         if (!(e->flags & TF_VOCAB) || (e->flags & (TF_RAW | TF_BYTE)))
@@ -249,13 +254,15 @@ static slm_err derive_merges(struct spec_loader *l) {
                          token_name(name, l->t->pool.data + e->offset, e->n), e->n,
                          PIECE_LENGTH_MAX));
         if (isnan(spec->scores[id]))
-            TRY_OUT(fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET, "score of token %u is not a number", id));
+            TRY_OUT(
+                fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET, "score of token %u is not a number", id));
         /* user-defined pieces have no score; they come before all others */
         TRY_OUT(find_splits(l, id, e->flags & TF_ADDED ? 0.0f : spec->scores[id], &list));
     }
     TRY_OUT(sort_splits(l, &list));
     for (size_t i = 0; i < list.n; i++)
-        TRY_OUT(vocab_merge_ids(l->t, list.at[i].left, list.at[i].right, list.at[i].result, l->why));
+        TRY_OUT(
+            vocab_merge_ids(l->t, list.at[i].left, list.at[i].right, list.at[i].result, l->why));
 out:
     mem_free(&l->t->hooks, list.at);
     return err;
@@ -308,8 +315,9 @@ static slm_err load(struct spec_loader *l) {
     struct tokenizer *t = l->t;
     TRY(choose_kind(l));
     if (spec->n_tokens == 0 || spec->n_tokens > TOKEN_IDS_MAX || spec->tokens == NULL)
-        return fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET, "vocabulary has %zu tokens, allowed are 1 to %u",
-                    spec->n_tokens, TOKEN_IDS_MAX);
+        return fail(l->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "vocabulary has %zu tokens, allowed are 1 to %u", spec->n_tokens,
+                    TOKEN_IDS_MAX);
     TRY(check_id(l, "first", spec->bos));
     TRY(check_id(l, "last", spec->eos));
     TRY(check_id(l, "unknown", spec->unk));
@@ -327,7 +335,7 @@ static slm_err load(struct spec_loader *l) {
 
 slm_err tokenizer_from_spec(const struct slm_hooks *h, const struct token_spec *spec,
                             struct tokenizer **out, slm_why *why) {
-    struct spec_loader l = {.spec = spec, .why = why};
+    struct spec_loader l = { .spec = spec, .why = why };
     *out = NULL;
     TRY(tokenizer_new(h, &l.t, why));
     buf_init(&l.text, &l.t->hooks, (size_t)1 << 20);

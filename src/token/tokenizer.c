@@ -169,7 +169,7 @@ static slm_err too_many_probes(slm_why *why, uint64_t offset, const char *what) 
 }
 
 static slm_err text_map_grow(struct tokenizer *t, slm_why *why) {
-    struct text_map bigger = {.mask = t->texts.mask * 2 + 1};
+    struct text_map bigger = { .mask = t->texts.mask * 2 + 1 };
     bigger.slots = mem_zalloc(&t->hooks, bigger.mask + 1, sizeof *bigger.slots);
     if (bigger.slots == NULL)
         return fail_nomem(why, "vocabulary", (bigger.mask + 1) * sizeof *bigger.slots);
@@ -264,9 +264,9 @@ static slm_err store_text(struct tokenizer *t, uint32_t id, const char *bytes, s
     e->n = (uint16_t)n;
     buf_put(&t->pool, bytes, n);
     if (t->pool.err != SLM_OK)
-        return t->pool.err == SLM_E_NOMEM
-                   ? fail_nomem(why, "vocabulary", n)
-                   : fail(why, t->pool.err, SLM_NO_OFFSET, "vocabulary has more than 1 GiB of text");
+        return t->pool.err == SLM_E_NOMEM ? fail_nomem(why, "vocabulary", n)
+                                          : fail(why, t->pool.err, SLM_NO_OFFSET,
+                                                 "vocabulary has more than 1 GiB of text");
     e->flags = (uint16_t)(flags | TF_PRESENT);
     if (id >= t->size)
         t->size = id + 1;
@@ -345,7 +345,7 @@ static bool pair_put(struct pair_map *m, uint64_t key, uint32_t rank) {
 
 static slm_err pair_map_grow(struct tokenizer *t, slm_why *why) {
     size_t old_size = (size_t)1 << (64 - t->pairs.shift);
-    struct pair_map bigger = {.shift = t->pairs.shift - 1};
+    struct pair_map bigger = { .shift = t->pairs.shift - 1 };
     bigger.slots = mem_alloc(&t->hooks, old_size * 2, sizeof *bigger.slots);
     if (bigger.slots == NULL)
         return fail_nomem(why, "merges", old_size * 2 * sizeof *bigger.slots);
@@ -397,11 +397,12 @@ static slm_err refuse_byte_part(const struct tokenizer *t, uint32_t id, uint64_t
 slm_err vocab_merge(struct tokenizer *t, const char *s, size_t n_left, size_t n_right,
                     uint64_t offset, slm_why *why) {
     char small[1024], name[TOKEN_NAME_MAX];
-    const size_t start[3] = {0, n_left, 0}, length[3] = {n_left, n_right, n_left + n_right};
+    const size_t start[3] = { 0, n_left, 0 }, length[3] = { n_left, n_right, n_left + n_right };
     uint32_t id[3];
     if (n_left > TEXT_LENGTH_MAX || n_right > TEXT_LENGTH_MAX)
-        return fail(why, SLM_E_FORMAT, offset, "merge %u has parts of %zu and %zu bytes, at most %d",
-                    t->n_merges, n_left, n_right, TEXT_LENGTH_MAX);
+        return fail(why, SLM_E_FORMAT, offset,
+                    "merge %u has parts of %zu and %zu bytes, at most %d", t->n_merges, n_left,
+                    n_right, TEXT_LENGTH_MAX);
     char *bytes = small;
     if (n_left + n_right > sizeof small) {
         bytes = mem_alloc(&t->hooks, n_left + n_right, 1);
@@ -469,9 +470,8 @@ slm_err vocab_add_added(struct tokenizer *t, const struct vocab_item *item, slm_
     char name[TOKEN_NAME_MAX], bytes[ADDED_LENGTH_MAX];
     if (item->n == 0 || item->n > ADDED_LENGTH_MAX)
         return fail(why, item->n == 0 ? SLM_E_FORMAT : SLM_E_UNSUPPORTED, item->offset,
-                    "added token %lld '%s' has %zu bytes, allowed are 1 to %d",
-                    (long long)item->id, token_name(name, item->s, item->n), item->n,
-                    ADDED_LENGTH_MAX);
+                    "added token %lld '%s' has %zu bytes, allowed are 1 to %d", (long long)item->id,
+                    token_name(name, item->s, item->n), item->n, ADDED_LENGTH_MAX);
     TRY(added_entry(t, item, bytes, why));
     uint32_t id = (uint32_t)item->id;
     unsigned flags = item->flags | TF_ADDED;

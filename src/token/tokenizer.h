@@ -15,15 +15,15 @@
 
 enum token_flag {
     TF_PRESENT = 1,
-    TF_VOCAB = 2,      /* entry of the model's vocabulary: can be the part or result of a merge */
-    TF_ADDED = 4,      /* cut from the text before anything else */
-    TF_SPECIAL = 8,    /* left out by skip_special_tokens */
-    TF_CONTROL = 16,   /* never matched in text that comes from an untrusted place */
-    TF_BYTE = 32,      /* <0xNN> of a SentencePiece vocabulary: stands for that one byte */
-    TF_RAW = 64,       /* text is as written in the file: it cannot come from the alphabet */
-    TF_LSTRIP = 128,   /* swallows white space before it */
-    TF_RSTRIP = 256,   /* swallows white space after it */
-    TF_SINGLE = 512,   /* only between characters that are no word characters */
+    TF_VOCAB = 2,        /* entry of the model's vocabulary: can be the part or result of a merge */
+    TF_ADDED = 4,        /* cut from the text before anything else */
+    TF_SPECIAL = 8,      /* left out by skip_special_tokens */
+    TF_CONTROL = 16,     /* never matched in text that comes from an untrusted place */
+    TF_BYTE = 32,        /* <0xNN> of a SentencePiece vocabulary: stands for that one byte */
+    TF_RAW = 64,         /* text is as written in the file: it cannot come from the alphabet */
+    TF_LSTRIP = 128,     /* swallows white space before it */
+    TF_RSTRIP = 256,     /* swallows white space after it */
+    TF_SINGLE = 512,     /* only between characters that are no word characters */
     TF_NORMALIZED = 1024 /* matched in the normalised text */
 };
 
@@ -56,7 +56,8 @@ struct pair_map {
 struct added_trie {
     uint64_t *slots; /* [mask + 1]; node (24 bits) << 32 | byte << 24 | child (24); 0 = empty */
     size_t mask, used;
-    uint32_t *token; /* [n_nodes] id + 1 of the token that ends here, 0 = none; node 0 is the root */
+    uint32_t
+        *token; /* [n_nodes] id + 1 of the token that ends here, 0 = none; node 0 is the root */
     uint32_t n_nodes, cap_nodes;
     bool first[256]; /* bytes that some token starts with */
 };
@@ -84,11 +85,11 @@ struct tokenizer {
 
     uint32_t byte_id[256]; /* byte-level: token of the byte; SPM: of <0xNN>; NO_TOKEN = none */
     /* SPM only: code point -> token, two stages; page 0 is all NO_TOKEN */
-    uint16_t *char_page;      /* [0x1100] */
+    uint16_t *char_page;       /* [0x1100] */
     uint32_t (*char_ids)[256]; /* [n_pages][256] */
     /* SPM only: bit set of the pairs of characters that stand side by side in a result of a merge
      * (hashed: a false positive only means that a safe border is not used) */
-    uint64_t *joined; /* [JOINED_BITS / 64] */
+    uint64_t *joined;       /* [JOINED_BITS / 64] */
     uint8_t byte_text[256]; /* byte_text[b] = b: the texts of TF_BYTE tokens */
 };
 #define JOINED_BITS ((size_t)1 << 20)

@@ -38,31 +38,30 @@ static struct tokenizer *build_spec(const json_t *root, const char *pre) {
     json_t *added = json_object_get(root, "added_tokens"), *value;
     const char *key;
     size_t i, n = 0;
-    json_object_foreach(vocab, key, value)
-        if ((size_t)json_integer_value(value) >= n)
-            n = (size_t)json_integer_value(value) + 1;
-    json_array_foreach(added, i, value)
-        if ((size_t)json_integer_value(json_object_get(value, "id")) >= n)
-            n = (size_t)json_integer_value(json_object_get(value, "id")) + 1;
+    json_object_foreach(vocab, key, value) if ((size_t)json_integer_value(value) >= n) n =
+        (size_t)json_integer_value(value) + 1;
+    json_array_foreach(added, i,
+                       value) if ((size_t)json_integer_value(json_object_get(value, "id")) >= n) n =
+        (size_t)json_integer_value(json_object_get(value, "id")) + 1;
     n += 7; /* unused rows at the end, as models have */
 
     struct token_text *tokens = calloc(n, sizeof *tokens);
     int32_t *types = calloc(n, sizeof *types);
     float *scores = calloc(n, sizeof *scores);
     for (i = 0; i < n; i++) {
-        tokens[i] = (struct token_text){"[PAD1]", 6};
+        tokens[i] = (struct token_text){ "[PAD1]", 6 };
         types[i] = TT_UNUSED;
         scores[i] = -(float)i;
     }
     json_object_foreach(vocab, key, value) {
         size_t id = (size_t)json_integer_value(value);
-        tokens[id] = (struct token_text){key, strlen(key)};
+        tokens[id] = (struct token_text){ key, strlen(key) };
         types[id] = spm && strlen(key) == 6 && starts_with(key, "<0x") ? TT_BYTE : TT_NORMAL;
     }
     json_array_foreach(added, i, value) {
         size_t id = (size_t)json_integer_value(json_object_get(value, "id"));
         const char *content = json_string_value(json_object_get(value, "content"));
-        tokens[id] = (struct token_text){content, strlen(content)};
+        tokens[id] = (struct token_text){ content, strlen(content) };
         types[id] = json_is_true(json_object_get(value, "special")) ? TT_CONTROL : TT_USER;
     }
     if (spm)
@@ -81,14 +80,22 @@ static struct tokenizer *build_spec(const json_t *root, const char *pre) {
             line = malloc(strlen(a) + strlen(b) + 2);
             sprintf(line, "%s %s", a, b);
         }
-        lines[i] = (struct token_text){line, strlen(line)};
+        lines[i] = (struct token_text){ line, strlen(line) };
     }
-    struct token_spec spec = {.model = spm ? "llama" : "gpt2", .pre = pre, .tokens = tokens,
-                              .types = types, .scores = spm ? scores : NULL, .n_tokens = n,
-                              .merges = lines, .n_merges = n_merges, .bos = spm ? 2 : -1,
-                              .eos = -1, .unk = spm ? 3 : -1, .add_bos = spm};
+    struct token_spec spec = { .model = spm ? "llama" : "gpt2",
+                               .pre = pre,
+                               .tokens = tokens,
+                               .types = types,
+                               .scores = spm ? scores : NULL,
+                               .n_tokens = n,
+                               .merges = lines,
+                               .n_merges = n_merges,
+                               .bos = spm ? 2 : -1,
+                               .eos = -1,
+                               .unk = spm ? 3 : -1,
+                               .add_bos = spm };
     struct tokenizer *t = NULL;
-    slm_why why = {0};
+    slm_why why = { 0 };
     if (tokenizer_from_spec(NULL, &spec, &t, &why) != SLM_OK)
         print_message("spec: %s\n", why.message);
     for (i = 0; i < n_merges; i++)
@@ -107,8 +114,8 @@ static double seconds(void) {
 }
 
 static struct built build(const char *path, const char *pre) {
-    struct built b = {0};
-    slm_why why = {0};
+    struct built b = { 0 };
+    slm_why why = { 0 };
     b.text = slurp_gz(path, &b.n);
     assert_non_null(b.text);
     double start = seconds();
@@ -141,10 +148,10 @@ static void print_ids(const char *what, const int32_t *ids, size_t n) {
 /* Whether text encodes to the list `expected`. */
 static bool encodes_to(const struct tokenizer *t, const char *text, size_t n, unsigned flags,
                        const json_t *expected) {
-    struct token_piece piece = {text, n, false};
+    struct token_piece piece = { text, n, false };
     int32_t *ids = NULL;
     size_t n_ids = 0;
-    slm_why why = {0};
+    slm_why why = { 0 };
     if (tokenizer_encode(t, &piece, 1, flags, &ids, &n_ids, &why) != SLM_OK) {
         print_message("encode: %s\n", why.message);
         return false;
@@ -175,7 +182,8 @@ static bool decodes_to(const struct tokenizer *t, const json_t *list, const json
     bool same = out.len == json_string_length(expected) &&
                 (out.len == 0 || memcmp(out.data, json_string_value(expected), out.len) == 0);
     if (!same)
-        print_message("decoded '%.*s', want '%s'\n", (int)out.len, out.data, json_string_value(expected));
+        print_message("decoded '%.*s', want '%s'\n", (int)out.len, out.data,
+                      json_string_value(expected));
     buf_free(&out);
     free(ids);
     return same;
@@ -192,11 +200,11 @@ static json_t *load_golden(const char *rel) {
 
 /* Text that came from outside and spells control tokens: no control id, and it comes back whole. */
 static bool data_stays_text(const struct tokenizer *t, const char *control) {
-    struct token_piece pieces[] = {{control, strlen(control), false}, /* trusted: the token */
-                                   {control, strlen(control), true},
-                                   {"x ", 2, true},
-                                   {control, 3, true}, /* in two parts, one of them trusted */
-                                   {control + 3, strlen(control) - 3, false}};
+    struct token_piece pieces[] = { { control, strlen(control), false }, /* trusted: the token */
+                                    { control, strlen(control), true },
+                                    { "x ", 2, true },
+                                    { control, 3, true }, /* in two parts, one of them trusted */
+                                    { control + 3, strlen(control) - 3, false } };
     int32_t *ids = NULL, id = token_id_of(t, control, strlen(control));
     size_t n = 0, n_control = 0;
     if (id < 0 || !token_is_control(t, id) ||
@@ -230,12 +238,12 @@ struct row {
     const char *models[4]; /* whose chat goldens use this tokenizer */
 };
 static const struct row rows[] = {
-    {"qwen3", "qwen2", "<|im_end|>", {"qwen3-0.6b", "qwen3-4b-instruct-2507", "jan-v1-4b"}},
-    {"gemma3", "default", "<end_of_turn>", {"gemma-3-270m-it", "gemma-3-4b-it"}},
-    {"smollm3", "smaug-bpe", "<|im_end|>", {"smollm3-3b"}},
-    {"phi4-mini", "gpt-4o", "<|end|>", {"phi-4-mini-instruct"}},
-    {"llama3", "llama-bpe", "<|eot_id|>", {NULL}},
-    {"gpt4o", "gpt-4o", "<|endoftext|>", {NULL}},
+    { "qwen3", "qwen2", "<|im_end|>", { "qwen3-0.6b", "qwen3-4b-instruct-2507", "jan-v1-4b" } },
+    { "gemma3", "default", "<end_of_turn>", { "gemma-3-270m-it", "gemma-3-4b-it" } },
+    { "smollm3", "smaug-bpe", "<|im_end|>", { "smollm3-3b" } },
+    { "phi4-mini", "gpt-4o", "<|end|>", { "phi-4-mini-instruct" } },
+    { "llama3", "llama-bpe", "<|eot_id|>", { NULL } },
+    { "gpt4o", "gpt-4o", "<|endoftext|>", { NULL } },
 };
 
 static size_t check_chats(const struct row *row, const struct built *b) {
@@ -249,8 +257,10 @@ static size_t check_chats(const struct row *row, const struct built *b) {
             const json_t *text = json_object_get(c, "rendered"), *ids = json_object_get(c, "ids");
             if (!json_is_string(text) || !json_is_array(ids))
                 continue;
-            wrong += !encodes_to(b->json, json_string_value(text), json_string_length(text), 0, ids);
-            wrong += !encodes_to(b->spec, json_string_value(text), json_string_length(text), 0, ids);
+            wrong +=
+                !encodes_to(b->json, json_string_value(text), json_string_length(text), 0, ids);
+            wrong +=
+                !encodes_to(b->spec, json_string_value(text), json_string_length(text), 0, ids);
         }
         json_decref(golden);
     }
@@ -288,12 +298,30 @@ static void run_row(const struct row *row) {
     assert_int_equal(wrong, 0);
 }
 
-static void test_qwen3(void **state) { (void)state; run_row(&rows[0]); }
-static void test_gemma3(void **state) { (void)state; run_row(&rows[1]); }
-static void test_smollm3(void **state) { (void)state; run_row(&rows[2]); }
-static void test_phi4_mini(void **state) { (void)state; run_row(&rows[3]); }
-static void test_llama3(void **state) { (void)state; run_row(&rows[4]); }
-static void test_gpt4o(void **state) { (void)state; run_row(&rows[5]); }
+static void test_qwen3(void **state) {
+    (void)state;
+    run_row(&rows[0]);
+}
+static void test_gemma3(void **state) {
+    (void)state;
+    run_row(&rows[1]);
+}
+static void test_smollm3(void **state) {
+    (void)state;
+    run_row(&rows[2]);
+}
+static void test_phi4_mini(void **state) {
+    (void)state;
+    run_row(&rows[3]);
+}
+static void test_llama3(void **state) {
+    (void)state;
+    run_row(&rows[4]);
+}
+static void test_gpt4o(void **state) {
+    (void)state;
+    run_row(&rows[5]);
+}
 
 /* Our own model: every prompt of its golden file, and the answers decoded. */
 static void test_demo(void **state) {
@@ -319,8 +347,8 @@ static void test_demo(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_demo),    cmocka_unit_test(test_qwen3),
-        cmocka_unit_test(test_gemma3),  cmocka_unit_test(test_smollm3),
+        cmocka_unit_test(test_demo),      cmocka_unit_test(test_qwen3),
+        cmocka_unit_test(test_gemma3),    cmocka_unit_test(test_smollm3),
         cmocka_unit_test(test_phi4_mini), cmocka_unit_test(test_llama3),
         cmocka_unit_test(test_gpt4o),
     };

@@ -111,10 +111,10 @@ static void free_vocab(struct random_vocab *r) {
 
 static void compare(const struct tokenizer *t, const struct naive *v, const uint32_t *symbols,
                     size_t n_symbols, const char *text, size_t n) {
-    struct token_piece piece = {text, n, false};
+    struct token_piece piece = { text, n, false };
     int32_t *ids = NULL;
     size_t n_ids = 0;
-    slm_why why = {0};
+    slm_why why = { 0 };
     assert_int_equal(tokenizer_encode(t, &piece, 1, 0, &ids, &n_ids, &why), SLM_OK);
     uint32_t *want = malloc((n_symbols + 1) * sizeof *want);
     memcpy(want, symbols, n_symbols * sizeof *want);
@@ -131,12 +131,12 @@ static void compare(const struct tokenizer *t, const struct naive *v, const uint
 
 static void test_random_words(void **state) {
     (void)state;
-    static const char *const alphabets[] = {"ab", "a", "abcd", "abcdefghij"};
+    static const char *const alphabets[] = { "ab", "a", "abcd", "abcdefghij" };
     for (int round = 0; round < 60; round++) {
         struct random_vocab r;
         const char *alphabet = alphabets[round % 4];
         make_vocab(&r, alphabet, 5 + draw(60));
-        struct mini m = {.extra = r.extra, .merges = r.merges};
+        struct mini m = { .extra = r.extra, .merges = r.merges };
         struct tokenizer *t = mini_build(&m);
         assert_non_null(t);
         for (int k = 0; k < 20; k++) {
@@ -161,13 +161,13 @@ static void test_random_words(void **state) {
 
 /* Characters c1 c2 .. cn where (c[i], c[i+1]) has a lower rank than (c[i-1], c[i]): the last pair
  * merges first, then the third last with the one before, and so on to the front. Which pairs are
- * made at the start depends on where the text ends, thousands of characters later. */
+ * made at the start depends on where the text ends, ten thousands of characters later. */
 static void test_far_dependence(void **state) {
     (void)state;
-    enum { CHAIN = 3000, FIRST = 0x4e00 };
+    enum { CHAIN = 20000, FIRST = 0x4e00 };
     const char **extra = calloc(2 * CHAIN + 2, sizeof *extra);
     const char **merges = calloc(CHAIN + 1, sizeof *merges);
-    char (*store)[16] = calloc(3 * CHAIN + 3, sizeof *store);
+    char(*store)[16] = calloc(3 * CHAIN + 3, sizeof *store);
     size_t n_extra = 0, n_store = 0;
     extra[n_extra++] = "\xe2\x96\x81"; /* an SPM vocabulary has a token for the space */
     for (uint32_t i = 0; i < CHAIN; i++) {
@@ -188,15 +188,18 @@ static void test_far_dependence(void **state) {
         utf8_encode(FIRST + left + 1, line + 4);
         merges[i] = line;
     }
-    struct mini m = {.extra = extra, .merges = merges, .spm = true,
-                     .options = "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"<unk>\","};
+    struct mini m = { .extra = extra,
+                      .merges = merges,
+                      .spm = true,
+                      .options =
+                          "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"<unk>\"," };
     struct tokenizer *t = mini_build(&m);
     assert_non_null(t);
     for (uint32_t last = CHAIN - 2; last <= CHAIN; last++) {
         char *text = malloc(3 * CHAIN);
         for (uint32_t i = 0; i < last; i++)
             utf8_encode(FIRST + i, text + 3 * i);
-        struct token_piece piece = {text, 3 * last, false};
+        struct token_piece piece = { text, 3 * last, false };
         int32_t *ids = NULL;
         size_t n = 0;
         assert_int_equal(tokenizer_encode(t, &piece, 1, 0, &ids, &n, NULL), SLM_OK);
@@ -217,12 +220,21 @@ static void test_far_dependence(void **state) {
 }
 
 /* Vocabulary of the SPM tests below: id 257 is the space. */
-static const char *const spm_extra[] = {"\xe2\x96\x81", "a", "b", "\xc3\xa9", "ab",
-                                        "\xe2\x96\x81" "a", "aa", "ba", NULL};
-static const char *const spm_merges[] = {"a b", "\xe2\x96\x81 a", "a a", "b a", NULL};
+static const char *const spm_extra[] = { "\xe2\x96\x81",
+                                         "a",
+                                         "b",
+                                         "\xc3\xa9",
+                                         "ab",
+                                         "\xe2\x96\x81"
+                                         "a",
+                                         "aa",
+                                         "ba",
+                                         NULL };
+static const char *const spm_merges[] = { "a b", "\xe2\x96\x81 a", "a a", "b a", NULL };
 
-static void expect(const struct tokenizer *t, const char *text, const int32_t *want, size_t n_want) {
-    struct token_piece piece = {text, strlen(text), false};
+static void expect(const struct tokenizer *t, const char *text, const int32_t *want,
+                   size_t n_want) {
+    struct token_piece piece = { text, strlen(text), false };
     int32_t *ids = NULL;
     size_t n = 0;
     assert_int_equal(tokenizer_encode(t, &piece, 1, 0, &ids, &n, NULL), SLM_OK);
@@ -235,24 +247,33 @@ static void expect(const struct tokenizer *t, const char *text, const int32_t *w
     }
     free(ids);
 }
-#define EXPECT(t, text, ...)                                                                    \
-    do {                                                                                        \
-        const int32_t want_[] = {__VA_ARGS__};                                                  \
-        expect(t, text, want_, sizeof want_ / sizeof *want_);                                   \
+#define EXPECT(t, text, ...)                                                                       \
+    do {                                                                                           \
+        const int32_t want_[] = { __VA_ARGS__ };                                                   \
+        expect(t, text, want_, sizeof want_ / sizeof *want_);                                      \
     } while (0)
 
 static void test_byte_fallback(void **state) {
     (void)state;
-    struct mini m = {.extra = spm_extra, .merges = spm_merges, .spm = true,
-                     .options = "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"<unk>\","};
+    struct mini m = { .extra = spm_extra,
+                      .merges = spm_merges,
+                      .spm = true,
+                      .options =
+                          "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"<unk>\"," };
     struct tokenizer *t = mini_build(&m);
     assert_non_null(t);
     EXPECT(t, "ab", 261);
-    EXPECT(t, "aab", 258, 261);          /* (a, b) before (a, a) */
-    EXPECT(t, " ab", 257, 261);          /* and before (space, a) */
+    EXPECT(t, "aab", 258, 261); /* (a, b) before (a, a) */
+    EXPECT(t, " ab", 257, 261); /* and before (space, a) */
     EXPECT(t, " aa", 262, 258);
-    EXPECT(t, "\xe2\x96\x81" "a", 262);  /* U+2581 in the text is a space */
-    EXPECT(t, "a\xc3\xa9\xc3\xa8" "b", 258, 260, 1 + 0xc3, 1 + 0xa8, 259); /* e grave in bytes */
+    EXPECT(t,
+           "\xe2\x96\x81"
+           "a",
+           262); /* U+2581 in the text is a space */
+    EXPECT(t,
+           "a\xc3\xa9\xc3\xa8"
+           "b",
+           258, 260, 1 + 0xc3, 1 + 0xa8, 259); /* e grave in bytes */
     EXPECT(t, "\xf0\x9f\x99\x82", 1 + 0xf0, 1 + 0x9f, 1 + 0x99, 1 + 0x82);
     /* a long run of unknown characters: windows must not start inside one */
     char *text = malloc(3 * 2000 + 1);
@@ -269,8 +290,11 @@ static void test_byte_fallback(void **state) {
 
 static void test_unknown_token(void **state) {
     (void)state;
-    struct mini m = {.extra = spm_extra, .merges = spm_merges, .spm = true,
-                     .options = "\"byte_fallback\":false,\"fuse_unk\":true,\"unk_token\":\"<unk>\","};
+    struct mini m = { .extra = spm_extra,
+                      .merges = spm_merges,
+                      .spm = true,
+                      .options =
+                          "\"byte_fallback\":false,\"fuse_unk\":true,\"unk_token\":\"<unk>\"," };
     struct tokenizer *t = mini_build(&m);
     assert_non_null(t);
     EXPECT(t, "axyzb", 258, 0, 259); /* fused */
@@ -292,9 +316,9 @@ static void test_unknown_token(void **state) {
 
 static void test_ignore_merges(void **state) {
     (void)state;
-    static const char *const extra[] = {"ab", "abc", "bc", NULL};
-    static const char *const merges[] = {"b c", "a b", "ab c", NULL};
-    struct mini m = {.pattern = QWEN2_PATTERN, .extra = extra, .merges = merges};
+    static const char *const extra[] = { "ab", "abc", "bc", NULL };
+    static const char *const merges[] = { "b c", "a b", "ab c", NULL };
+    struct mini m = { .pattern = QWEN2_PATTERN, .extra = extra, .merges = merges };
     struct tokenizer *t = mini_build(&m);
     assert_non_null(t);
     EXPECT(t, "abc", 'a', 258); /* merging never makes the word whole */
@@ -311,9 +335,9 @@ static void test_ignore_merges(void **state) {
 /* The same pair twice: the later one counts, as in the official library. */
 static void test_repeated_merge(void **state) {
     (void)state;
-    static const char *const extra[] = {"ab", "bc", NULL};
-    static const char *const merges[] = {"a b", "b c", "a b", NULL};
-    struct mini m = {.extra = extra, .merges = merges};
+    static const char *const extra[] = { "ab", "bc", NULL };
+    static const char *const merges[] = { "a b", "b c", "a b", NULL };
+    struct mini m = { .extra = extra, .merges = merges };
     struct tokenizer *t = mini_build(&m);
     assert_non_null(t);
     EXPECT(t, "abc", 'a', 257);

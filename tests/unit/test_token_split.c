@@ -29,7 +29,7 @@ static void test_golden_splits(void **state) {
     static const struct {
         const char *key;
         enum token_split split;
-    } kinds[] = {{"qwen2", SPLIT_QWEN2}, {"llama3", SPLIT_LLAMA3}, {"o200k", SPLIT_O200K}};
+    } kinds[] = { { "qwen2", SPLIT_QWEN2 }, { "llama3", SPLIT_LLAMA3 }, { "o200k", SPLIT_O200K } };
     json_t *root = load("data/token/splits.json");
     size_t wrong = 0, n_rows = 0;
     for (size_t k = 0; k < 3; k++) {
@@ -124,7 +124,7 @@ static void test_patterns_by_text(void **state) {
 /* The table against counts of Unicode 16.0.0, and ASCII by hand. */
 static void test_classes(void **state) {
     (void)state;
-    size_t count[8] = {0};
+    size_t count[8] = { 0 };
     for (uint32_t cp = 0; cp < 0x110000; cp++)
         count[char_class(cp)]++;
     assert_int_equal(count[CC_UPPER], 1858 + 31);
@@ -134,9 +134,9 @@ static void test_classes(void **state) {
     assert_int_equal(count[CC_NUMBER], 1911);
     assert_int_equal(count[CC_SPACE], 25);
     for (uint32_t cp = 0; cp < 128; cp++) {
-        enum char_class want = cp >= 'a' && cp <= 'z'   ? CC_LOWER
-                               : cp >= 'A' && cp <= 'Z' ? CC_UPPER
-                               : cp >= '0' && cp <= '9' ? CC_NUMBER
+        enum char_class want = cp >= 'a' && cp <= 'z'               ? CC_LOWER
+                               : cp >= 'A' && cp <= 'Z'             ? CC_UPPER
+                               : cp >= '0' && cp <= '9'             ? CC_NUMBER
                                : cp == ' ' || (cp >= 9 && cp <= 13) ? CC_SPACE
                                                                     : CC_OTHER;
         assert_int_equal(char_class(cp), want);

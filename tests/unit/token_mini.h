@@ -10,17 +10,17 @@
 #include "base/utf8.h"
 #include "token/token.h"
 
-#define QWEN2_PATTERN                                                                           \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+"   \
+#define QWEN2_PATTERN                                                                              \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+"      \
     "[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 struct mini {
-    const char *added;      /* list of added tokens as JSON, or NULL */
-    const char *normalizer; /* JSON, or NULL for null (byte-level), Replace (SPM) */
-    const char *pattern;    /* byte-level: split pattern, NULL for none */
-    const char *post;       /* post_processor as JSON, or NULL */
-    const char *options;    /* members of the model, each with a comma behind, or NULL */
-    const char *const *extra; /* further vocabulary entries, NULL at the end; may be NULL */
+    const char *added;         /* list of added tokens as JSON, or NULL */
+    const char *normalizer;    /* JSON, or NULL for null (byte-level), Replace (SPM) */
+    const char *pattern;       /* byte-level: split pattern, NULL for none */
+    const char *post;          /* post_processor as JSON, or NULL */
+    const char *options;       /* members of the model, each with a comma behind, or NULL */
+    const char *const *extra;  /* further vocabulary entries, NULL at the end; may be NULL */
     const char *const *merges; /* "a b", NULL at the end; may be NULL */
     bool spm;
 };
@@ -43,8 +43,9 @@ static inline char *mini_json(const struct mini *m) {
                m->added != NULL ? m->added : "[]");
     buf_printf(&b, "\"normalizer\":%s,\"pre_tokenizer\":",
                m->normalizer != NULL ? m->normalizer
-               : m->spm ? "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\\u2581\"}"
-                        : "null");
+               : m->spm
+                   ? "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\\u2581\"}"
+                   : "null");
     if (m->spm)
         buf_puts(&b, "null");
     else if (m->pattern != NULL) {
@@ -55,7 +56,8 @@ static inline char *mini_json(const struct mini *m) {
                      "\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}]}");
     } else
         buf_puts(&b, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}");
-    buf_printf(&b, ",\"post_processor\":%s,\"decoder\":%s,\"model\":{\"type\":\"BPE\",%s\"vocab\":{",
+    buf_printf(&b,
+               ",\"post_processor\":%s,\"decoder\":%s,\"model\":{\"type\":\"BPE\",%s\"vocab\":{",
                m->post != NULL ? m->post : "null",
                m->spm ? "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":"
                         "{\"String\":\"\\u2581\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},"
@@ -91,7 +93,7 @@ static inline char *mini_json(const struct mini *m) {
 
 static inline struct tokenizer *mini_build(const struct mini *m) {
     struct tokenizer *t = NULL;
-    slm_why why = {0};
+    slm_why why = { 0 };
     char *json = mini_json(m);
     if (tokenizer_from_json(NULL, json, strlen(json), &t, &why) != SLM_OK)
         fprintf(stderr, "mini: %s at %llu\n", why.message, (unsigned long long)why.offset);
