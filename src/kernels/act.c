@@ -11,10 +11,18 @@
 size_t act_bytes(enum act a, uint32_t cols) {
     size_t n = cols;
     switch (a) {
-    case ACT_F32: n *= sizeof(float); break;
-    case ACT_BF16: n = (n + 1) / 2 * 4; break;
-    case ACT_Q8_32: n = n / 32 * sizeof(struct act_32); break;
-    default: n = n / 256 * sizeof(struct act_256); break;
+    case ACT_F32:
+        n *= sizeof(float);
+        break;
+    case ACT_BF16:
+        n = (n + 1) / 2 * 4;
+        break;
+    case ACT_Q8_32:
+        n = n / 32 * sizeof(struct act_32);
+        break;
+    default:
+        n = n / 256 * sizeof(struct act_256);
+        break;
     }
     return ((n + 63) / 64 | 1) * 64;
 }

@@ -8,19 +8,15 @@
 #include "kernels/ref/matmul.h"
 #include "kernels/x86/detect.h"
 
-static const struct kernels table_ref = {
-    ISA_LEVEL_REF, &matmul_ops_ref, &row_ops_ref, &attention_ops_ref
-};
+static const struct kernels table_ref = { ISA_LEVEL_REF, &matmul_ops_ref, &row_ops_ref,
+                                          &attention_ops_ref };
 #ifdef HAVE_X86_KERNELS
-static const struct kernels table_avx2 = {
-    ISA_LEVEL_AVX2, &matmul_ops_avx2, &row_ops_avx2, &attention_ops_avx2
-};
-static const struct kernels table_avx512 = {
-    ISA_LEVEL_AVX512, &matmul_ops_avx512, &row_ops_avx512, &attention_ops_avx512
-};
-static const struct kernels table_avx512bf16 = {
-    ISA_LEVEL_AVX512, &matmul_ops_avx512bf16, &row_ops_avx512, &attention_ops_avx512
-};
+static const struct kernels table_avx2 = { ISA_LEVEL_AVX2, &matmul_ops_avx2, &row_ops_avx2,
+                                           &attention_ops_avx2 };
+static const struct kernels table_avx512 = { ISA_LEVEL_AVX512, &matmul_ops_avx512, &row_ops_avx512,
+                                             &attention_ops_avx512 };
+static const struct kernels table_avx512bf16 = { ISA_LEVEL_AVX512, &matmul_ops_avx512bf16,
+                                                 &row_ops_avx512, &attention_ops_avx512 };
 #endif
 
 /* ---- the ladder ---- */
@@ -41,7 +37,8 @@ const struct kernels *kernels_at(enum isa level) {
 /* Steps of one machine's ladder in ascending order; the arm steps have a higher number but no
  * table on x86, and the other way round. */
 const struct kernels *kernels_pick(enum isa limit) {
-    for (int level = (int)limit < ISA_LEVEL_COUNT ? (int)limit : ISA_LEVEL_COUNT - 1; level > 0; level--) {
+    for (int level = (int)limit < ISA_LEVEL_COUNT ? (int)limit : ISA_LEVEL_COUNT - 1; level > 0;
+         level--) {
         const struct kernels *k = kernels_at((enum isa)level);
         if (k)
             return k;

@@ -30,8 +30,8 @@ enum isa { ISA_LEVEL_REF, ISA_LEVEL_AVX2, ISA_LEVEL_AVX512, ISA_LEVEL_AMX, ISA_L
 enum act {
     ACT_F32,    /* float [cols] */
     ACT_BF16,   /* bfloat16, round to nearest even [cols, padded to even] */
-    ACT_Q8_32,  /* int8 per 32 columns with a float scale each, and the sums of the int8 */
-    ACT_Q8_256, /* the same per 256 columns, sums per 16 */
+    ACT_Q8_32,  /* int8 per 32 columns with a float scale each, and the sums of the int8 (panel.h) */
+    ACT_Q8_256, /* the same per 256 columns, sums per 16 and 32 */
     ACT_COUNT
 };
 
@@ -88,14 +88,18 @@ size_t act_bytes(enum act a, uint32_t cols); /* of one row, multiple of 64 */
 /* Prepares one row. dst is 64-byte aligned [act_bytes]. */
 void act_prepare(const struct kernels *k, enum act a, const float *x, uint32_t cols, void *dst);
 
-/* y[t * y_stride + r - 16 * first_panel * 0 ...]: writes y[t][r] for r in the rows of panels
- * [first, first + n) (PLAIN: the same groups of 16 rows) and t in [0, n_tokens).
- * acts: n_tokens rows of act_bytes(m->act, cols) each, contiguous. y: float [n_tokens][y_stride].
- * scratch: per thread, matmul_scratch(m, n_tokens) bytes, 64-byte aligned.
+/* Writes y[t * y_stride + r] for t in [0, n_tokens) and the rows r of panels [first, first + n): r in
+ * [16 first, 16 (first + n)) and below m->rows (PLAIN: the same groups of 16 rows); nothing else.
+ * acts: n_tokens rows of act_bytes(m->act, m->cols) each, contiguous, 64-byte aligned.
+ * y: float [n_tokens, y_stride], any alignment.
+ * scratch: per thread, matmul_scratch(m, n_tokens) bytes (may be none), 64-byte aligned.
  * Order of one element: PLAIN: float32 lanes l = c mod 16 summed ascending with fused
  * multiply-add, then a fixed tree over the 16 lanes. PANEL float kinds: ascending k, fused, one
  * accumulator. PANEL integer kinds: exact int32 sum of a block (32 or 256 columns), then one fused
- * multiply-add per block (and one for the minimum term) in ascending order. */
+ * multiply-add per block (and one for the minimum term) in ascending order; ref/matmul.c has every
+ * rounding. All instruction sets give the same bits, but for BF16 where the processor has an
+ * instruction for it. NaN or infinity in a token's activations makes all its outputs NaN (integer
+ * kinds). */
 void matmul(const struct kernels *k, const struct matrix *m, const void *acts, size_t n_tokens,
             uint32_t first, uint32_t n, float *y, size_t y_stride, void *scratch);
 size_t matmul_scratch(const struct matrix *m, size_t n_tokens);

@@ -118,7 +118,7 @@ static void q3_scales_write(const struct levels *l, uint8_t *sc) {
 static void iq4_scales_read(const uint8_t *b, struct levels *l) {
     unsigned high = get_u16(b + IQ4_XS_SH);
     for (unsigned j = 0; j < 8; j++) {
-        unsigned low = b[IQ4_XS_SL + j / 2] >> (j % 2 * 4) & 15u;
+        unsigned low = (unsigned)(b[IQ4_XS_SL + j / 2] >> (j % 2 * 4)) & 15u;
         l->scale[j] = (int8_t)((int)(low | (high >> (2 * j) & 3u) << 4) - 32);
     }
 }

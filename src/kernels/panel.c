@@ -61,7 +61,7 @@ static bool panel_size(enum dtype t, uint32_t cols, size_t *out) {
 
 /* ---- one chunk of one row: 32 levels as 8 words of 4 columns ---- */
 
-#define EACH(x) ((uint32_t)(x) * 0x01010101u) /* the same byte four times */
+#define EACH(x) ((uint32_t)(x)*0x01010101u) /* the same byte four times */
 
 static uint32_t word_get(const uint8_t *p) {
     uint32_t w;
@@ -130,8 +130,8 @@ static void six_put(uint8_t *six, unsigned set, unsigned place, unsigned v) {
 }
 
 static unsigned six_get(const uint8_t *six, unsigned set, unsigned place) {
-    unsigned low = six[place] >> (4 * set) & 15u;
-    unsigned high = six[128 + place % 64] >> (4 * set + place / 64 * 2) & 3u;
+    unsigned low = (unsigned)(six[place] >> (4 * set)) & 15u;
+    unsigned high = (unsigned)(six[128 + place % 64] >> (4 * set + place / 64 * 2)) & 3u;
     return low | high << 4;
 }
 
@@ -239,13 +239,15 @@ static size_t float_place(enum dtype t, size_t c, unsigned r) {
     return VEC * (c / 2) + 4 * r + c % 2 * 2;
 }
 
-static void float_row_put(enum dtype t, const uint8_t *src, uint32_t cols, unsigned r, uint8_t *panel) {
+static void float_row_put(enum dtype t, const uint8_t *src, uint32_t cols, unsigned r,
+                          uint8_t *panel) {
     size_t size = t == DT_F32 ? 4 : 2;
     for (uint32_t c = 0; c < cols; c++)
         memcpy(panel + float_place(t, c, r), src + size * c, size);
 }
 
-static void float_row_get(enum dtype t, const uint8_t *panel, uint32_t cols, unsigned r, float *out) {
+static void float_row_get(enum dtype t, const uint8_t *panel, uint32_t cols, unsigned r,
+                          float *out) {
     size_t size = t == DT_F32 ? 4 : 2;
     for (uint32_t c = 0; c < cols; c++) {
         uint8_t element[4];
@@ -261,13 +263,19 @@ bool matrix_can_pack(const struct kernels *k, enum dtype t, uint32_t rows, uint3
     return matrix_panel(k, &m, t, rows, cols);
 }
 
-bool matrix_plain(struct matrix *m, enum dtype t, uint32_t rows, uint32_t cols, const uint8_t *data) {
+bool matrix_plain(struct matrix *m, enum dtype t, uint32_t rows, uint32_t cols,
+                  const uint8_t *data) {
     size_t row, all;
     if (!dtype_supported(t) || rows == 0 || cols == 0 || !dtype_row_bytes(t, cols, &row) ||
         !mul_ok(row, rows, &all))
         return false;
-    *m = (struct matrix){ .dtype = t, .layout = MATRIX_PLAIN, .act = ACT_F32, .rows = rows,
-                          .cols = cols, .data = data, .row_bytes = row };
+    *m = (struct matrix){ .dtype = t,
+                          .layout = MATRIX_PLAIN,
+                          .act = ACT_F32,
+                          .rows = rows,
+                          .cols = cols,
+                          .data = data,
+                          .row_bytes = row };
     return true;
 }
 
@@ -278,15 +286,20 @@ static enum act panel_act(enum dtype t) {
     return t == DT_BF16 ? ACT_BF16 : ACT_F32;
 }
 
-bool matrix_panel(const struct kernels *k, struct matrix *m, enum dtype t, uint32_t rows, uint32_t cols) {
+bool matrix_panel(const struct kernels *k, struct matrix *m, enum dtype t, uint32_t rows,
+                  uint32_t cols) {
     size_t panel, all;
     if (t >= DT_COUNT || !k->matmul->panel[t] || rows == 0 || rows > UINT32_MAX - PANEL_ROWS)
         return false;
     uint32_t panels = (rows + PANEL_ROWS - 1) / PANEL_ROWS;
     if (!panel_size(t, cols, &panel) || !mul_ok(panel, panels, &all))
         return false;
-    *m = (struct matrix){ .dtype = t, .layout = MATRIX_PANEL, .act = panel_act(t), .rows = rows,
-                          .cols = cols, .panel_bytes = panel };
+    *m = (struct matrix){ .dtype = t,
+                          .layout = MATRIX_PANEL,
+                          .act = panel_act(t),
+                          .rows = rows,
+                          .cols = cols,
+                          .panel_bytes = panel };
     return true;
 }
 

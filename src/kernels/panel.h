@@ -36,8 +36,8 @@
 
 #include "kernels/kernels.h"
 
-#define CHUNK 32      /* columns in a chunk */
-#define VEC 64        /* bytes of one group of all 16 rows */
+#define CHUNK 32 /* columns in a chunk */
+#define VEC 64   /* bytes of one group of all 16 rows */
 
 enum form { FORM_8, FORM_4, FORM_4_1, FORM_4_2, FORM_2, FORM_2_1 };
 enum header { HEADER_D, HEADER_DM, HEADER_K4, HEADER_Q2, HEADER_Q3, HEADER_I8 };
@@ -59,17 +59,19 @@ const struct panel_kind *panel_kind(enum dtype t);
 
 /* One block of one row, taken apart. Same content as the file's block, so both ways are exact. */
 struct levels {
-    uint8_t q[256];    /* level of each column (Q8_0: value + 128) */
-    uint16_t d, m;     /* f16 scale; f16 minimum or scale of minima */
-    int8_t scale[16];  /* integer scale per sub-block */
-    uint8_t min[16];   /* integer minimum per sub-block */
+    uint8_t q[256];   /* level of each column (Q8_0: value + 128) */
+    uint16_t d, m;    /* f16 scale; f16 minimum or scale of minima */
+    int8_t scale[16]; /* integer scale per sub-block */
+    uint8_t min[16];  /* integer minimum per sub-block */
 };
 void levels_read(enum dtype t, const uint8_t *block, struct levels *l);
 void levels_write(enum dtype t, const struct levels *l, uint8_t *block);
 
 /* Block b of row r (0..15) of one panel. put expects zeros where it writes. */
-void panel_put(const struct panel_kind *k, uint8_t *panel, size_t b, unsigned r, const struct levels *l);
-void panel_get(const struct panel_kind *k, const uint8_t *panel, size_t b, unsigned r, struct levels *l);
+void panel_put(const struct panel_kind *k, uint8_t *panel, size_t b, unsigned r,
+               const struct levels *l);
+void panel_get(const struct panel_kind *k, const uint8_t *panel, size_t b, unsigned r,
+               struct levels *l);
 
 /* ---- activations ----
  * d = absmax / 127, q = round to nearest even of x * (127 / absmax). A block whose absmax is below
@@ -77,18 +79,18 @@ void panel_get(const struct panel_kind *k, const uint8_t *panel, size_t b, unsig
  * fault reaches the outputs. Sums are stored negated: every use subtracts. */
 #define ACT_TINY 1e-30f
 
-struct act_32 {       /* 32 columns of ACT_Q8_32 */
+struct act_32 { /* 32 columns of ACT_Q8_32 */
     int8_t q[32];
     float d;
-    int32_t nsum;     /* -(sum of q) */
-    float dsum;       /* d * (float)(sum of q), rounded once */
+    int32_t nsum; /* -(sum of q) */
+    float dsum;   /* d * (float)(sum of q), rounded once */
     uint32_t unused;
 };
-struct act_256 {      /* 256 columns of ACT_Q8_256 */
+struct act_256 { /* 256 columns of ACT_Q8_256 */
     int8_t q[256];
-    int32_t nsum[16];     /* -(sum of q) per 16 columns */
-    int16_t nsum_16[16];  /* the same numbers */
-    int16_t nsum_32[8];   /* per 32 columns */
+    int32_t nsum[16];    /* -(sum of q) per 16 columns */
+    int16_t nsum_16[16]; /* the same numbers */
+    int16_t nsum_32[8];  /* per 32 columns */
     float d;
     uint8_t unused[12];
 };

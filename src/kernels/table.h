@@ -17,7 +17,8 @@ struct row_ops {
     void (*scale)(float *x, float s, size_t n);
     void (*silu_mul)(const float *gate, const float *up, size_t n, float *h);
     void (*gelu_mul)(const float *gate, const float *up, size_t n, float *h);
-    void (*rope)(float *x, const float *cosine, const float *sine, size_t n_pairs, bool interleaved);
+    void (*rope)(float *x, const float *cosine, const float *sine, size_t n_pairs,
+                 bool interleaved);
     uint32_t (*argmax)(const float *x, size_t n, bool *finite);
 };
 

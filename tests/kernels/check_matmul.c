@@ -45,8 +45,8 @@ static float normal(void) { /* sum of four uniform numbers: near enough */
 }
 
 static const enum dtype types[] = {
-    DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_IQ4_NL, DT_Q2_K, DT_Q3_K,
-    DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_XS, DT_BF16, DT_F16, DT_F32,
+    DT_Q8_0, DT_Q4_0, DT_Q4_1, DT_Q5_0,   DT_Q5_1, DT_IQ4_NL, DT_Q2_K, DT_Q3_K,
+    DT_Q4_K, DT_Q5_K, DT_Q6_K, DT_IQ4_XS, DT_BF16, DT_F16,    DT_F32,
 };
 
 static void *need(size_t n) {
@@ -60,6 +60,34 @@ static void *need(size_t n) {
 
 static void drop(void *p) {
     mem_free_aligned(NULL, p);
+}
+
+/* ---- tables ---- */
+
+#define TABLES_MAX (ISA_LEVEL_COUNT + 1)
+
+/* Every table that this machine can run, the reference first; also the step below the best AVX-512
+ * one, which lacks only the bfloat16 instructions. */
+static size_t tables(const struct kernels *list[TABLES_MAX]) {
+    size_t n = 0;
+    for (int level = 0; level < ISA_LEVEL_COUNT; level++)
+        if (kernels_at((enum isa)level))
+            list[n++] = kernels_at((enum isa)level);
+#ifdef HAVE_X86_KERNELS
+    static const struct kernels without_bf16 = { ISA_LEVEL_AVX512, &matmul_ops_avx512, NULL, NULL };
+    if (kernels_at(ISA_LEVEL_AVX512))
+        list[n++] = &without_bf16;
+#endif
+    return n;
+}
+
+static bool own_bf16(const struct kernels *k) {
+#ifdef HAVE_X86_KERNELS
+    return k->matmul == &matmul_ops_avx512bf16;
+#else
+    (void)k;
+    return false;
+#endif
 }
 
 /* ---- inputs ---- */
@@ -86,7 +114,8 @@ static void fill_block(enum dtype t, enum flavour f, uint8_t *block) {
     levels_write(t, &l, block);
 }
 
-static uint8_t *make_weights(enum dtype t, enum flavour f, uint32_t rows, uint32_t cols, struct matrix *m) {
+static uint8_t *make_weights(enum dtype t, enum flavour f, uint32_t rows, uint32_t cols,
+                             struct matrix *m) {
     size_t row, size;
     assert_true(dtype_row_bytes(t, cols, &row));
     size = row * rows;
@@ -118,15 +147,26 @@ static uint8_t *make_panels(const struct kernels *k, const struct matrix *plain,
 static void fill_acts(float *x, uint32_t cols, unsigned kind) {
     for (uint32_t c = 0; c < cols; c++)
         switch (kind % 6) {
-        case 0: x[c] = 1.0f; break;
-        case 1: x[c] = -1.0f; break;
-        case 2: x[c] = c % 2 ? 3e20f : -3e20f; break;
-        case 3: x[c] = c / 64 % 2 ? 0.0f : normal(); break;
-        default: x[c] = normal() * (below(50) ? 1.0f : 40.0f); break;
+        case 0:
+            x[c] = 1.0f;
+            break;
+        case 1:
+            x[c] = -1.0f;
+            break;
+        case 2:
+            x[c] = c % 2 ? 3e20f : -3e20f;
+            break;
+        case 3:
+            x[c] = c / 64 % 2 ? 0.0f : normal();
+            break;
+        default:
+            x[c] = normal() * (below(50) ? 1.0f : 40.0f);
+            break;
         }
 }
 
-static uint8_t *make_acts(const struct kernels *k, enum act a, const float *x, size_t n, uint32_t cols) {
+static uint8_t *make_acts(const struct kernels *k, enum act a, const float *x, size_t n,
+                          uint32_t cols) {
     size_t size = act_bytes(a, cols);
     uint8_t *acts = need(n * size);
     memset(acts, 0x5A, n * size);
@@ -216,21 +256,23 @@ static void check_acts(const struct kernels *k, const float *x, uint32_t cols) {
 
 static void test_acts(void **unused) {
     (void)unused;
-    static const float special[] = { 0.0f, -0.0f, 1e-38f, 1e-45f, 9e-31f, 1.1e-30f, 3.4e38f, -3.4e38f,
-                                     0.5f, 1.5f, 2.5f, 126.5f, 127.0f, -127.0f };
-    for (int level = 0; level < ISA_LEVEL_COUNT; level++) {
-        const struct kernels *k = kernels_at((enum isa)level);
-        if (!k)
-            continue;
+    static const float special[] = { 0.0f,     -0.0f, 1e-38f, 1e-45f, 9e-31f, 1.1e-30f, 3.4e38f,
+                                     -3.4e38f, 0.5f,  1.5f,   2.5f,   126.5f, 127.0f,   -127.0f };
+    const struct kernels *list[TABLES_MAX];
+    size_t n_tables = tables(list);
+    for (size_t i = 1; i < n_tables; i++) {
         for (int round = 0; round < 200; round++) {
-            uint32_t cols = round % 3 == 0 ? 1 + below(300) : round % 3 == 1 ? 32 * (1 + below(9)) : 512;
+            uint32_t cols = round % 3 == 0   ? 1 + below(300)
+                            : round % 3 == 1 ? 32 * (1 + below(9))
+                                             : 512;
             float x[512];
             for (uint32_t c = 0; c < cols; c++)
-                x[c] = round % 4 == 0 ? special[below(ARRAY_LEN(special))]
-                       : round % 4 == 1 ? special[below(5)] : normal() * 100.0f;
+                x[c] = round % 4 == 0   ? special[below(ARRAY_LEN(special))]
+                       : round % 4 == 1 ? special[below(5)]
+                                        : normal() * 100.0f;
             if (round % 5 == 0)
                 x[below(cols)] = below(2) ? (below(2) ? INFINITY : -INFINITY) : NAN;
-            check_acts(k, x, cols);
+            check_acts(list[i], x, cols);
         }
     }
 }
@@ -263,7 +305,7 @@ static void test_act_rule(void **unused) {
 #define GUARD 8
 static const float guard_value = 1234.5f;
 
-/* y with guards before, after and beyond the rows of every token. */
+/* y with guards before, after and beyond the rows of every token; any stride, so not aligned. */
 struct output {
     float *all, *y;
     size_t stride, n;
@@ -271,15 +313,15 @@ struct output {
 
 static struct output output_new(uint32_t rows, size_t n_tokens) {
     struct output o = { .stride = rows + GUARD, .n = GUARD + n_tokens * (rows + GUARD) };
-    o.all = need(o.n * sizeof(float) + 4);
-    o.all = (float *)(void *)((uint8_t *)o.all); /* rows of y are not aligned: stride is arbitrary */
+    o.all = need(o.n * sizeof(float));
     for (size_t i = 0; i < o.n; i++)
         o.all[i] = guard_value;
     o.y = o.all + GUARD;
     return o;
 }
 
-static void assert_guards(const struct output *o, uint32_t rows, size_t n_tokens, uint32_t from, uint32_t to) {
+static void assert_guards(const struct output *o, uint32_t rows, size_t n_tokens, uint32_t from,
+                          uint32_t to) {
     for (size_t i = 0; i < GUARD; i++)
         assert_true(o->all[i] == guard_value);
     for (size_t t = 0; t < n_tokens; t++)
@@ -293,7 +335,8 @@ static bool same_bits(float a, float b) {
 }
 
 /* Sum of w * x and of |w * x| in double over what the product really sees of the activations. */
-static double truth(const struct matrix *m, const float *w, const uint8_t *acts, double *magnitude) {
+static double truth(const struct matrix *m, const float *w, const uint8_t *acts,
+                    double *magnitude) {
     double sum = 0;
     *magnitude = 0;
     for (uint32_t c = 0; c < m->cols; c++) {
@@ -317,7 +360,8 @@ static double truth(const struct matrix *m, const float *w, const uint8_t *acts,
 
 /* The reference against the definition, in double, with what float32 sums may lose. Types with
  * minima subtract two large parts, whose size the factor allows for. */
-static void assert_truth(const struct matrix *m, const uint8_t *acts, size_t n_tokens, const struct output *o) {
+static void assert_truth(const struct matrix *m, const uint8_t *acts, size_t n_tokens,
+                         const struct output *o) {
     const struct kernels *ref = kernels_at(ISA_LEVEL_REF);
     float *w = need(m->cols * sizeof *w);
     size_t act_size = act_bytes(m->act, m->cols);
@@ -334,8 +378,9 @@ static void assert_truth(const struct matrix *m, const uint8_t *acts, size_t n_t
 }
 
 /* One matrix, all instruction sets. */
-static void check_product(const struct matrix *m, const float *x, size_t n_tokens, bool exact) {
-    const struct kernels *ref = kernels_at(ISA_LEVEL_REF);
+static void check_product(const struct matrix *m, const float *x, size_t n_tokens) {
+    const struct kernels *list[TABLES_MAX], *ref = kernels_at(ISA_LEVEL_REF);
+    size_t n_tables = tables(list);
     uint8_t *acts = make_acts(ref, m->act, x, n_tokens, m->cols);
     void *scratch = need(matmul_scratch(m, n_tokens));
     uint32_t panels = matrix_panels(m);
@@ -343,27 +388,28 @@ static void check_product(const struct matrix *m, const float *x, size_t n_token
     matmul(ref, m, acts, n_tokens, 0, panels, want.y, want.stride, scratch);
     assert_guards(&want, m->rows, n_tokens, 0, m->rows);
     assert_truth(m, acts, n_tokens, &want);
-    for (int level = 1; level < ISA_LEVEL_COUNT; level++) {
-        const struct kernels *k = kernels_at((enum isa)level);
-        if (!k)
-            continue;
+    for (size_t i = 1; i < n_tables; i++) {
+        const struct kernels *k = list[i];
+        bool exact = m->act != ACT_BF16 || !own_bf16(k);
         struct output got = output_new(m->rows, n_tokens), part = output_new(m->rows, n_tokens);
         matmul(k, m, acts, n_tokens, 0, panels, got.y, got.stride, scratch);
         assert_guards(&got, m->rows, n_tokens, 0, m->rows);
         for (size_t t = 0; t < n_tokens; t++)
             for (uint32_t r = 0; r < m->rows; r++) {
                 float a = want.y[t * want.stride + r], b = got.y[t * got.stride + r];
-                bool good = exact ? same_bits(a, b) : fabsf(a - b) <= 1e-3f * (1 + fabsf(a)) || a == b ||
-                                    (!isfinite(a) && !isfinite(b));
+                bool good = exact ? same_bits(a, b)
+                                  : fabsf(a - b) <= 1e-3f * (1 + fabsf(a)) || a == b ||
+                                        (!isfinite(a) && !isfinite(b));
                 if (!good)
-                    fail_msg("%s %s %ux%u token %zu of %zu row %u: want %a, got %a", isa_name((enum isa)level),
-                             dtype_info(m->dtype)->name, m->rows, m->cols, t, n_tokens, r, (double)a, (double)b);
+                    fail_msg("%s %s %ux%u token %zu of %zu row %u: want %a, got %a",
+                             isa_name(k->isa), dtype_info(m->dtype)->name, m->rows, m->cols, t,
+                             n_tokens, r, (double)a, (double)b);
             }
         /* the same in another cut: one token at a time, one sub-range of panels */
         uint32_t first = below(panels), n = 1 + below(panels - first);
         for (size_t t = 0; t < n_tokens; t++)
-            matmul(k, m, acts + t * act_bytes(m->act, m->cols), 1, first, n, part.y + t * part.stride,
-                   part.stride, scratch);
+            matmul(k, m, acts + t * act_bytes(m->act, m->cols), 1, first, n,
+                   part.y + t * part.stride, part.stride, scratch);
         uint32_t from = first * PANEL_ROWS, to = (first + n) * PANEL_ROWS;
         assert_guards(&part, m->rows, n_tokens, from, to);
         for (size_t t = 0; t < n_tokens; t++)
@@ -377,7 +423,8 @@ static void check_product(const struct matrix *m, const float *x, size_t n_token
     drop(acts);
 }
 
-static void check_type(enum dtype t, enum flavour f, uint32_t rows, uint32_t cols, size_t n_tokens, bool packed) {
+static void check_type(enum dtype t, enum flavour f, uint32_t rows, uint32_t cols, size_t n_tokens,
+                       bool packed) {
     struct matrix plain, panel;
     uint8_t *data = make_weights(t, f, rows, cols, &plain), *panels = NULL;
     float *x = need(n_tokens * cols * sizeof *x);
@@ -385,7 +432,7 @@ static void check_type(enum dtype t, enum flavour f, uint32_t rows, uint32_t col
         fill_acts(x + i * cols, cols, f == ORDINARY ? 5 : below(6));
     if (packed)
         panels = make_panels(kernels_at(ISA_LEVEL_REF), &plain, &panel);
-    check_product(packed ? &panel : &plain, x, n_tokens, !(packed && t == DT_BF16));
+    check_product(packed ? &panel : &plain, x, n_tokens);
     drop(panels);
     drop(x);
     drop(data);
@@ -399,7 +446,8 @@ static void test_products(void **unused) {
             enum dtype t = types[i];
             uint32_t block = dtype_info(t)->block;
             uint32_t cols = block == 1 ? 1 + below(200) : block * (1 + below(block == 32 ? 9 : 3));
-            check_type(t, ORDINARY, some_rows[below(6)], cols, n_tokens == 18 ? 61 : n_tokens, true);
+            check_type(t, ORDINARY, some_rows[below(6)], cols, n_tokens == 18 ? 61 : n_tokens,
+                       true);
         }
 }
 
@@ -409,7 +457,8 @@ static void test_extremes(void **unused) {
         for (int f = ORDINARY + 1; f < FLAVOURS; f++)
             for (size_t n_tokens = 1; n_tokens <= 10; n_tokens += 3) {
                 uint32_t block = dtype_info(types[i])->block;
-                check_type(types[i], (enum flavour)f, 35, block == 1 ? 77 : 3 * block, n_tokens, true);
+                check_type(types[i], (enum flavour)f, 35, block == 1 ? 77 : 3 * block, n_tokens,
+                           true);
             }
 }
 
@@ -418,19 +467,20 @@ static void test_plain(void **unused) {
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         for (size_t n_tokens = 1; n_tokens <= 9; n_tokens += 2) {
             uint32_t block = dtype_info(types[i])->block;
-            check_type(types[i], ORDINARY, 1 + below(40), block == 1 ? 1 + below(90) : block, n_tokens, false);
+            check_type(types[i], ORDINARY, 1 + below(40), block == 1 ? 1 + below(90) : block,
+                       n_tokens, false);
         }
 }
 
 /* NaN among the activations must be seen in every output of that token, and only of that token. */
 static void test_fault_spreads(void **unused) {
     (void)unused;
-    for (int level = 0; level < ISA_LEVEL_COUNT; level++)
+    const struct kernels *list[TABLES_MAX];
+    size_t n_tables = tables(list);
+    for (size_t table = 0; table < n_tables; table++)
         for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-            const struct kernels *k = kernels_at((enum isa)level);
+            const struct kernels *k = list[table];
             struct matrix plain, panel;
-            if (!k)
-                continue;
             uint8_t *data = make_weights(types[i], ORDINARY, 16, 512, &plain);
             uint8_t *panels = make_panels(k, &plain, &panel);
             float x[2 * 512], y[2 * 16];
@@ -486,8 +536,8 @@ static void job_run(void *arg, unsigned index, unsigned count) {
         uint32_t p = ticket_take(&j->ticket, 1) * STEP;
         if (p >= panels)
             return;
-        matmul(j->k, j->m, j->acts, j->n_tokens, p, panels - p < STEP ? panels - p : STEP, j->y, j->m->rows,
-               scratch);
+        matmul(j->k, j->m, j->acts, j->n_tokens, p, panels - p < STEP ? panels - p : STEP, j->y,
+               j->m->rows, scratch);
     }
 }
 
@@ -505,9 +555,11 @@ static double bench_one(struct job *j, struct pool *pool) {
 }
 
 /* Panels of a random matrix: 16 rows are made, every panel is a copy. */
-static uint8_t *bench_panels(const struct kernels *k, enum dtype t, uint32_t rows, uint32_t cols, struct matrix *m) {
+static uint8_t *bench_panels(const struct kernels *k, enum dtype t, uint32_t rows, uint32_t cols,
+                             struct matrix *m) {
     struct matrix plain, one;
-    uint8_t *data = make_weights(t, ORDINARY, PANEL_ROWS, cols, &plain), *first = make_panels(k, &plain, &one);
+    uint8_t *data = make_weights(t, ORDINARY, PANEL_ROWS, cols, &plain),
+            *first = make_panels(k, &plain, &one);
     matrix_panel(k, m, t, rows, cols);
     uint8_t *all = need(matrix_bytes(m));
     for (uint32_t p = 0; p < matrix_panels(m); p++)
@@ -518,8 +570,8 @@ static uint8_t *bench_panels(const struct kernels *k, enum dtype t, uint32_t row
     return all;
 }
 
-static void bench_shape(const struct kernels *k, struct pool *pool, enum dtype t, uint32_t rows, uint32_t cols,
-                        size_t only, const struct peak *peak) {
+static void bench_shape(const struct kernels *k, struct pool *pool, enum dtype t, uint32_t rows,
+                        uint32_t cols, size_t only, const struct peak *peak) {
     static const size_t tokens[] = { 1, 2, 4, 8, 16, 64, 512 };
     struct matrix m;
     uint8_t *panels = bench_panels(k, t, rows, cols, &m);
@@ -530,13 +582,21 @@ static void bench_shape(const struct kernels *k, struct pool *pool, enum dtype t
         float *x = need(n * cols * sizeof *x);
         for (size_t c = 0; c < n * cols; c++)
             x[c] = normal();
-        struct job j = { k, &m, make_acts(k, m.act, x, n, cols), n, need(n * rows * sizeof(float)),
-                         need(pool_size(pool) * (matmul_scratch(&m, n) + 64)), { 0 } };
+        struct job j = { k,
+                         &m,
+                         make_acts(k, m.act, x, n, cols),
+                         n,
+                         need(n * rows * sizeof(float)),
+                         need(pool_size(pool) * (matmul_scratch(&m, n) + 64)),
+                         { 0 } };
         double s = bench_one(&j, pool);
         double ops = 2.0 * rows * cols * (double)n / s, bytes = (double)matrix_bytes(&m) / s;
-        double limit = m.act == ACT_F32 ? peak->f32_ops_s : m.act == ACT_BF16 ? peak->bf16_ops_s : peak->int8_ops_s;
-        printf("%-7s %6u x %-5u T %-4zu %8.1f GOP/s %5.1f %%   %6.2f GB/s %5.1f %%\n", dtype_info(t)->name,
-               rows, cols, n, ops * 1e-9, 100 * ops / limit, bytes * 1e-9, 100 * bytes / peak->read_bytes_s);
+        double limit = m.act == ACT_F32    ? peak->f32_ops_s
+                       : m.act == ACT_BF16 ? peak->bf16_ops_s
+                                           : peak->int8_ops_s;
+        printf("%-7s %6u x %-5u T %-4zu %8.1f GOP/s %5.1f %%   %6.2f GB/s %5.1f %%\n",
+               dtype_info(t)->name, rows, cols, n, ops * 1e-9, 100 * ops / limit, bytes * 1e-9,
+               100 * bytes / peak->read_bytes_s);
         fflush(stdout);
         drop((void *)(uintptr_t)j.acts);
         drop(j.y);
@@ -547,7 +607,9 @@ static void bench_shape(const struct kernels *k, struct pool *pool, enum dtype t
 }
 
 static int bench(int argc, char **argv) {
-    static const uint32_t shapes[][2] = { { 3072, 1024 }, { 9728, 2560 }, { 2560, 9728 }, { 151936, 1024 } };
+    static const uint32_t shapes[][2] = {
+        { 3072, 1024 }, { 9728, 2560 }, { 2560, 9728 }, { 151936, 1024 }
+    };
     unsigned threads = 2;
     size_t only = 0;
     int type = -1, isa = ISA_LEVEL_COUNT;
@@ -568,8 +630,9 @@ static int bench(int argc, char **argv) {
         return 1;
     if (peak_measure(k, NULL, pool, 256u << 20, &peak, NULL) != SLM_OK)
         return 1;
-    printf("%s, %u threads: read %.1f GB/s, int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n", isa_name(kernels_isa(k)),
-           threads, peak.read_bytes_s * 1e-9, peak.int8_ops_s * 1e-9, peak.bf16_ops_s * 1e-9, peak.f32_ops_s * 1e-9);
+    printf("%s, %u threads: read %.1f GB/s, int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n",
+           isa_name(kernels_isa(k)), threads, peak.read_bytes_s * 1e-9, peak.int8_ops_s * 1e-9,
+           peak.bf16_ops_s * 1e-9, peak.f32_ops_s * 1e-9);
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
             if ((type < 0 ? s == 1 : (int)types[i] == type))
@@ -580,11 +643,11 @@ static int bench(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ladder),   cmocka_unit_test(test_pack_round_trip),
+        cmocka_unit_test(test_ladder),      cmocka_unit_test(test_pack_round_trip),
         cmocka_unit_test(test_panel_sizes), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_acts),     cmocka_unit_test(test_act_rule),
-        cmocka_unit_test(test_products), cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_plain),    cmocka_unit_test(test_fault_spreads),
+        cmocka_unit_test(test_acts),        cmocka_unit_test(test_act_rule),
+        cmocka_unit_test(test_products),    cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_plain),       cmocka_unit_test(test_fault_spreads),
     };
     if (argc > 2 && strcmp(argv[1], "--seed") == 0)
         seed = strtoull(argv[2], NULL, 0);

@@ -8,13 +8,13 @@
  *   blocks of 32  per block: i = sum of weight * q (exact int32);
  *                 acc = fma((float)i, d * da, acc), with d * da rounded once;
  *                 types with a minimum then acc = fma(m, dsum, acc).
- *   blocks of 256 i = sum over sub-blocks of scale * (sum of weight * q), exact int32: at most
- *                 16 * 16 * 127 * 127 * 128 / ... is bounded by 133e6 for Q6_K and IQ4_XS;
+ *   blocks of 256 i = sum over sub-blocks of scale * (sum of weight * q), exact in int32 (the
+ *                 largest possible: 133 million, for Q6_K and IQ4_XS);
  *                 acc = fma((float)i, d * da, acc); types with a minimum then, with
  *                 k = sum over sub-blocks of min * nsum:  acc = fma((float)k, dmin * da, acc).
  * Here d, m, dmin are the weights' f16 scales as float32, da, dsum, nsum the activations' (panel.h).
- * (float)i rounds to nearest even. Float kinds: no tolerance is needed, all sets agree in every
- * bit but for BF16 where a bfloat16 instruction is used. */
+ * (float)i rounds to nearest even. No tolerance: all instruction sets agree in every bit, but for
+ * BF16 where a bfloat16 instruction is used. */
 #include "kernels/ref/matmul.h"
 
 #include <math.h>
@@ -54,7 +54,8 @@ void matmul_f32_ref(const struct matrix *m, const void *acts, size_t n_tokens, u
     (void)scratch;
     size_t stride = act_bytes(ACT_F32, m->cols) / sizeof(float);
     for (uint32_t p = first; p < first + n; p++) {
-        const float *w = (const float *)(const void *)(m->data + p * m->panel_bytes); /* [cols, 16] */
+        const float *w =
+            (const float *)(const void *)(m->data + p * m->panel_bytes); /* [cols, 16] */
         for (size_t t = 0; t < n_tokens; t++)
             for (unsigned r = 0; r < panel_rows(m, p); r++) {
                 const float *x = (const float *)acts + t * stride;
@@ -168,12 +169,24 @@ void matmul_q_ref(const struct matrix *m, const void *acts, size_t n_tokens, uin
 }
 
 const struct matmul_ops matmul_ops_ref = {
-    .act = { [ACT_F32] = act_f32_ref, [ACT_BF16] = act_bf16_ref, [ACT_Q8_32] = act_q8_32_ref,
+    .act = { [ACT_F32] = act_f32_ref,
+             [ACT_BF16] = act_bf16_ref,
+             [ACT_Q8_32] = act_q8_32_ref,
              [ACT_Q8_256] = act_q8_256_ref },
     .plain = matmul_plain_ref,
-    .panel = { [DT_F32] = matmul_f32_ref, [DT_F16] = matmul_f16_ref, [DT_BF16] = matmul_bf16_ref,
-               [DT_Q8_0] = matmul_q_ref, [DT_Q4_0] = matmul_q_ref, [DT_Q4_1] = matmul_q_ref,
-               [DT_Q5_0] = matmul_q_ref, [DT_Q5_1] = matmul_q_ref, [DT_IQ4_NL] = matmul_q_ref,
-               [DT_Q2_K] = matmul_q_ref, [DT_Q3_K] = matmul_q_ref, [DT_Q4_K] = matmul_q_ref,
-               [DT_Q5_K] = matmul_q_ref, [DT_Q6_K] = matmul_q_ref, [DT_IQ4_XS] = matmul_q_ref },
+    .panel = { [DT_F32] = matmul_f32_ref,
+               [DT_F16] = matmul_f16_ref,
+               [DT_BF16] = matmul_bf16_ref,
+               [DT_Q8_0] = matmul_q_ref,
+               [DT_Q4_0] = matmul_q_ref,
+               [DT_Q4_1] = matmul_q_ref,
+               [DT_Q5_0] = matmul_q_ref,
+               [DT_Q5_1] = matmul_q_ref,
+               [DT_IQ4_NL] = matmul_q_ref,
+               [DT_Q2_K] = matmul_q_ref,
+               [DT_Q3_K] = matmul_q_ref,
+               [DT_Q4_K] = matmul_q_ref,
+               [DT_Q5_K] = matmul_q_ref,
+               [DT_Q6_K] = matmul_q_ref,
+               [DT_IQ4_XS] = matmul_q_ref },
 };

@@ -61,7 +61,8 @@ INLINE __m256i codes(const float *x, float inverse) {
 INLINE int32_t codes_16(const float *x, float inverse, int8_t *q) {
     __m256i a = codes(x, inverse), b = codes(x + 8, inverse);
     __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
-    __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128((__m128i *)(void *)q, bytes);
     return sum_of(_mm256_add_epi32(a, b));
 }
@@ -99,7 +100,8 @@ ISA_AVX2 void act_bf16_avx2(const float *x, uint32_t cols, void *dst) {
     uint32_t c = 0;
     for (; c + 8 <= cols; c += 8) {
         __m256i bits = _mm256_loadu_si256((const __m256i *)(const void *)(x + c));
-        __m256i nan = _mm256_cmpgt_epi32(magnitude_bits(_mm256_castsi256_ps(bits)), _mm256_set1_epi32(0x7F800000));
+        __m256i nan = _mm256_cmpgt_epi32(magnitude_bits(_mm256_castsi256_ps(bits)),
+                                         _mm256_set1_epi32(0x7F800000));
         __m256i high = _mm256_srli_epi32(bits, 16);
         __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
         __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));

@@ -39,8 +39,9 @@ ISA_AVX512 void act_q8_32_avx512(const float *x, uint32_t cols, void *dst) {
     for (uint32_t c = 0; c < cols; c += 32, a++) {
         __m512 v0 = _mm512_loadu_ps(x + c), v1 = _mm512_loadu_ps(x + c + 16);
         float inverse;
-        a->d = scale_of(_mm512_reduce_max_epu32(_mm512_max_epu32(magnitude_bits(v0), magnitude_bits(v1))),
-                        &inverse);
+        a->d = scale_of(
+            _mm512_reduce_max_epu32(_mm512_max_epu32(magnitude_bits(v0), magnitude_bits(v1))),
+            &inverse);
         __m512i q0 = codes(v0, inverse), q1 = codes(v1, inverse);
         _mm_storeu_si128((__m128i *)(void *)a->q, _mm512_cvtepi32_epi8(q0));
         _mm_storeu_si128((__m128i *)(void *)(a->q + 16), _mm512_cvtepi32_epi8(q1));
@@ -82,7 +83,8 @@ ISA_AVX512 void act_bf16_avx512(const float *x, uint32_t cols, void *dst) {
         __m512i high = _mm512_srli_epi32(bits, 16);
         __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
         __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-        __m512i rounded = _mm512_mask_or_epi32(_mm512_srli_epi32(up, 16), nan, high, _mm512_set1_epi32(0x40));
+        __m512i rounded =
+            _mm512_mask_or_epi32(_mm512_srli_epi32(up, 16), nan, high, _mm512_set1_epi32(0x40));
         _mm256_storeu_si256((__m256i *)(void *)(to + c), _mm512_cvtepi32_epi16(rounded));
     }
     if (c < cols)

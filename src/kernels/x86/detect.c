@@ -11,7 +11,7 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-#define BIT(word, n) ((word) >> (n) & 1u)
+#define BIT(word, n) ((word) >> (n)&1u)
 
 #define XCR0_AVX 0x06u    /* XMM and YMM */
 #define XCR0_AVX512 0xE6u /* the same, opmask, upper halves, ZMM 16..31 */
@@ -29,8 +29,8 @@ struct x86_features x86_detect(void) {
     unsigned saved = saved_state();
     if (!__get_cpuid_count(7, 0, &subleaves, &b, &c, &d))
         return f;
-    f.avx2 = (saved & XCR0_AVX) == XCR0_AVX && BIT(leaf1_c, 28) /* AVX */ && BIT(leaf1_c, 12) /* FMA */ &&
-             BIT(leaf1_c, 29) /* F16C */ && BIT(b, 5) /* AVX2 */;
+    f.avx2 = (saved & XCR0_AVX) == XCR0_AVX && BIT(leaf1_c, 28) /* AVX */ &&
+             BIT(leaf1_c, 12) /* FMA */ && BIT(leaf1_c, 29) /* F16C */ && BIT(b, 5) /* AVX2 */;
     f.avx512 = f.avx2 && (saved & XCR0_AVX512) == XCR0_AVX512 && BIT(b, 16) /* F */ &&
                BIT(b, 17) /* DQ */ && BIT(b, 30) /* BW */ && BIT(b, 31) /* VL */ &&
                BIT(c, 1) /* VBMI */ && BIT(c, 11) /* VNNI */;

@@ -22,17 +22,28 @@
  * into its neighbour are masked away by the callers. */
 INLINE __m512i shift_16(__m512i v, int n) {
     switch (n) {
-    case 4: return _mm512_slli_epi16(v, 4);
-    case 3: return _mm512_slli_epi16(v, 3);
-    case 2: return _mm512_slli_epi16(v, 2);
-    case 1: return _mm512_slli_epi16(v, 1);
-    case -1: return _mm512_srli_epi16(v, 1);
-    case -2: return _mm512_srli_epi16(v, 2);
-    case -3: return _mm512_srli_epi16(v, 3);
-    case -4: return _mm512_srli_epi16(v, 4);
-    case -5: return _mm512_srli_epi16(v, 5);
-    case -6: return _mm512_srli_epi16(v, 6);
-    default: return v;
+    case 4:
+        return _mm512_slli_epi16(v, 4);
+    case 3:
+        return _mm512_slli_epi16(v, 3);
+    case 2:
+        return _mm512_slli_epi16(v, 2);
+    case 1:
+        return _mm512_slli_epi16(v, 1);
+    case -1:
+        return _mm512_srli_epi16(v, 1);
+    case -2:
+        return _mm512_srli_epi16(v, 2);
+    case -3:
+        return _mm512_srli_epi16(v, 3);
+    case -4:
+        return _mm512_srli_epi16(v, 4);
+    case -5:
+        return _mm512_srli_epi16(v, 5);
+    case -6:
+        return _mm512_srli_epi16(v, 6);
+    default:
+        return v;
     }
 }
 
@@ -46,7 +57,8 @@ INLINE __m512i merge_bits(__m512i low, __m512i high, int n, char mask) {
 }
 
 INLINE __m512i nibbles(const uint8_t *chunk, int g) {
-    return _mm512_and_si512(shift_16(load(chunk + VEC * (g / 2)), g % 2 * -4), _mm512_set1_epi8(15));
+    return _mm512_and_si512(shift_16(load(chunk + VEC * (g / 2)), g % 2 * -4),
+                            _mm512_set1_epi8(15));
 }
 
 INLINE __m512i pairs(const uint8_t *chunk, int g) {
@@ -56,20 +68,26 @@ INLINE __m512i pairs(const uint8_t *chunk, int g) {
 /* Group g (0..7) of a chunk. */
 INLINE __m512i group(enum form form, const uint8_t *chunk, int g) {
     switch (form) {
-    case FORM_4: return nibbles(chunk, g);
-    case FORM_4_1: return merge_bits(nibbles(chunk, g), load(chunk + 4 * VEC), 4 - g, 16);
+    case FORM_4:
+        return nibbles(chunk, g);
+    case FORM_4_1:
+        return merge_bits(nibbles(chunk, g), load(chunk + 4 * VEC), 4 - g, 16);
     case FORM_4_2:
         return merge_bits(nibbles(chunk, g), load(chunk + VEC * (4 + g / 4)), 4 - g % 4 * 2, 48);
-    case FORM_2: return pairs(chunk, g);
-    case FORM_2_1: return merge_bits(pairs(chunk, g), load(chunk + 2 * VEC), 2 - g, 4);
-    default: return load(chunk + VEC * g);
+    case FORM_2:
+        return pairs(chunk, g);
+    case FORM_2_1:
+        return merge_bits(pairs(chunk, g), load(chunk + 2 * VEC), 2 - g, 4);
+    default:
+        return load(chunk + VEC * g);
     }
 }
 
 /* iq4_levels + 128 */
 INLINE __m512i iq4_values(__m512i index) {
-    const __m128i table = _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141, (char)153,
-                                        (char)166, (char)181, (char)197, (char)217, (char)241);
+    const __m128i table =
+        _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141, (char)153, (char)166,
+                      (char)181, (char)197, (char)217, (char)241);
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
 }
 
@@ -84,12 +102,18 @@ INLINE __m512i broadcast_4(const void *p) {
 /* offset * nsum, offset a power of two */
 INLINE __m512i start(int offset, __m512i nsum) {
     switch (offset) {
-    case 4: return _mm512_slli_epi32(nsum, 2);
-    case 8: return _mm512_slli_epi32(nsum, 3);
-    case 16: return _mm512_slli_epi32(nsum, 4);
-    case 32: return _mm512_slli_epi32(nsum, 5);
-    case 128: return _mm512_slli_epi32(nsum, 7);
-    default: return _mm512_setzero_si512();
+    case 4:
+        return _mm512_slli_epi32(nsum, 2);
+    case 8:
+        return _mm512_slli_epi32(nsum, 3);
+    case 16:
+        return _mm512_slli_epi32(nsum, 4);
+    case 32:
+        return _mm512_slli_epi32(nsum, 5);
+    case 128:
+        return _mm512_slli_epi32(nsum, 7);
+    default:
+        return _mm512_setzero_si512();
     }
 }
 
@@ -101,30 +125,40 @@ struct traits {
     bool min, iq4;
 };
 
-/* Asks for the panel's bytes some chunks ahead. With one token four panels are read side by side and
- * the processor's own prefetchers keep up; with more tokens there are fewer streams, and asking is
- * worth up to a factor of two (docs/internals/kernels.md). Past the last panel nothing happens. */
+/* Asks for the panel's bytes some chunks ahead. Full tiles compute for so long that the processor's
+ * own prefetchers, which follow the loads, come too late; with fewer tokens they are better left
+ * alone (docs/internals/kernels.md has the measurements). Past the last panel nothing happens. */
 #define PREFETCH_BYTES 4096
-INLINE void prefetch(const struct traits k, int np, int nt, const uint8_t *const *panels, size_t at) {
-    if (nt == 1)
+#define PREFETCH_TOKENS 8
+INLINE void prefetch(const struct traits k, int np, int nt, const uint8_t *const *panels,
+                     size_t at) {
+    if (nt < PREFETCH_TOKENS)
         return;
-    UNROLL for (int p = 0; p < np; p++)
-        UNROLL for (int i = 0; i < k.chunk_bytes; i += VEC)
+    UNROLL
+    for (int p = 0; p < np; p++) {
+        UNROLL
+        for (int i = 0; i < k.chunk_bytes; i += VEC)
             _mm_prefetch((const char *)panels[p] + at + PREFETCH_BYTES + i, _MM_HINT_T0);
+    }
 }
 
 /* sum[np * nt] += groups from..to-1 of the chunks at panels[p] + at times the activations q[t]. */
-INLINE void dot_groups(const struct traits k, int np, int nt, const uint8_t *const *panels, size_t at,
-                       const int8_t *const *q, int from, int to, __m512i *sum) {
-    UNROLL for (int g = from; g < to; g++) {
-        UNROLL for (int p = 0; p < np; p++) {
+INLINE void dot_groups(const struct traits k, int np, int nt, const uint8_t *const *panels,
+                       size_t at, const int8_t *const *q, int from, int to, __m512i *sum) {
+    UNROLL
+    for (int g = from; g < to; g++) {
+        UNROLL
+        for (int p = 0; p < np; p++) {
             __m512i w = group(k.form, panels[p] + at, g);
             if (k.iq4)
                 w = iq4_values(w);
-            UNROLL for (int t = 0; t < nt; t++)
-                sum[p * nt + t] = _mm512_dpbusd_epi32(sum[p * nt + t], w, broadcast_4(q[t] + 4 * g));
+            UNROLL
+            for (int t = 0; t < nt; t++)
+                sum[p * nt + t] =
+                    _mm512_dpbusd_epi32(sum[p * nt + t], w, broadcast_4(q[t] + 4 * g));
         }
-        UNROLL for (int i = 0; i < np * nt; i++)
+        UNROLL
+        for (int i = 0; i < np * nt; i++)
             PIN_VECTOR(sum[i]);
     }
 }
@@ -140,27 +174,33 @@ INLINE __m512 scaled(__m512i sum, __m512 d, float da, __m512 acc) {
 /* ---- blocks of 32 columns ---- */
 
 INLINE void body_32(const struct traits k, int np, int nt, const struct matrix *m,
-                    const uint8_t *const *panels, const void *const *acts, float (*out)[PANEL_ROWS]) {
+                    const uint8_t *const *panels, const void *const *acts,
+                    float (*out)[PANEL_ROWS]) {
     __m512 acc[TILE_OUTPUTS];
-    UNROLL for (int i = 0; i < np * nt; i++)
+    UNROLL
+    for (int i = 0; i < np * nt; i++)
         acc[i] = _mm512_setzero_ps();
     size_t blocks = m->cols / 32, head = 0, at = VEC;
     for (size_t b = 0; b < blocks; b++) {
         const struct act_32 *a[TILE_TOKENS];
         const int8_t *q[TILE_TOKENS];
         __m512i sum[TILE_OUTPUTS];
-        UNROLL for (int t = 0; t < nt; t++) {
+        UNROLL
+        for (int t = 0; t < nt; t++) {
             a[t] = (const struct act_32 *)acts[t] + b;
             q[t] = a[t]->q;
             __m512i s = start(k.offset, _mm512_set1_epi32(a[t]->nsum));
-            UNROLL for (int p = 0; p < np; p++)
+            UNROLL
+            for (int p = 0; p < np; p++)
                 sum[p * nt + t] = s;
         }
         prefetch(k, np, nt, panels, at);
         dot_groups(k, np, nt, panels, at, q, 0, 8, sum);
-        UNROLL for (int p = 0; p < np; p++) {
+        UNROLL
+        for (int p = 0; p < np; p++) {
             __m512 d = load_f16(panels[p] + head);
-            UNROLL for (int t = 0; t < nt; t++) {
+            UNROLL
+            for (int t = 0; t < nt; t++) {
                 int i = p * nt + t;
                 acc[i] = scaled(sum[i], d, a[t]->d, acc[i]);
                 if (k.min)
@@ -176,7 +216,8 @@ INLINE void body_32(const struct traits k, int np, int nt, const struct matrix *
             head = at - VEC;
         }
     }
-    UNROLL for (int i = 0; i < np * nt; i++)
+    UNROLL
+    for (int i = 0; i < np * nt; i++)
         _mm512_storeu_ps(out[i], acc[i]);
 }
 
@@ -213,7 +254,8 @@ INLINE void scales_k4(const uint8_t *unit, struct unit_scales *s) {
 /* Q3_K: the numbers follow 32 bytes of d, so nothing is aligned to 64 */
 INLINE void scales_q3(const uint8_t *unit, struct unit_scales *s) {
     const __m512i low = _mm512_set1_epi8(15), bias = _mm512_set1_epi8(32);
-    __m512i n0 = load_unaligned(unit + 32), n1 = load_unaligned(unit + 96), h = load_unaligned(unit + 160);
+    __m512i n0 = load_unaligned(unit + 32), n1 = load_unaligned(unit + 96),
+            h = load_unaligned(unit + 160);
     __m512i v0 = merge_bits(_mm512_and_si512(n0, low), h, 4, 48);
     __m512i v1 = merge_bits(_mm512_and_si512(n1, low), h, 2, 48);
     __m512i v2 = merge_bits(_mm512_and_si512(shift_16(n0, -4), low), h, 0, 48);
@@ -226,7 +268,8 @@ INLINE void scales_q3(const uint8_t *unit, struct unit_scales *s) {
 
 INLINE void scales_q2(const uint8_t *unit, struct unit_scales *s) {
     const __m512i low = _mm512_set1_epi8(15);
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         __m512i v = load(unit + 64 + 64 * i);
         _mm512_store_si512(s->scale + 64 * i, _mm512_and_si512(v, low));
         _mm512_store_si512(s->min + 64 * i, _mm512_and_si512(shift_16(v, -4), low));
@@ -234,7 +277,8 @@ INLINE void scales_q2(const uint8_t *unit, struct unit_scales *s) {
 }
 
 /* Scale of sub-block j for 16 rows as int32. I8 types have them in the panel, ready. */
-INLINE __m512i scale_of(enum header header, const uint8_t *unit, const struct unit_scales *s, size_t j) {
+INLINE __m512i scale_of(enum header header, const uint8_t *unit, const struct unit_scales *s,
+                        size_t j) {
     const uint8_t *from = header == HEADER_I8 ? unit + 32 : s->scale;
     return _mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)(const void *)(from + 16 * j)));
 }
@@ -250,54 +294,68 @@ INLINE __m512i nsum_of(int sub, const struct act_256 *a, size_t j) {
 INLINE void sum_256(const struct traits k, int np, int nt, const uint8_t *const *units,
                     const struct act_256 *const *a, const struct unit_scales *s, __m512i *total) {
     const int halves = 32 / k.sub, per = k.sub / 4;
-    UNROLL for (int i = 0; i < np * nt; i++)
+    UNROLL
+    for (int i = 0; i < np * nt; i++)
         total[i] = _mm512_setzero_si512();
     for (size_t c = 0; c < 8; c++) {
         const int8_t *q[TILE_TOKENS];
-        UNROLL for (int t = 0; t < nt; t++)
+        UNROLL
+        for (int t = 0; t < nt; t++)
             q[t] = a[t]->q + 32 * c;
         size_t at = (size_t)k.header_bytes + c * (size_t)k.chunk_bytes;
         prefetch(k, np, nt, units, at);
-        UNROLL for (int h = 0; h < halves; h++) {
+        UNROLL
+        for (int h = 0; h < halves; h++) {
             size_t j = c * (size_t)halves + (size_t)h;
             __m512i sum[TILE_OUTPUTS];
-            UNROLL for (int t = 0; t < nt; t++) {
-                __m512i first = k.offset ? start(k.offset, nsum_of(k.sub, a[t], j)) : _mm512_setzero_si512();
-                UNROLL for (int p = 0; p < np; p++)
+            UNROLL
+            for (int t = 0; t < nt; t++) {
+                __m512i first =
+                    k.offset ? start(k.offset, nsum_of(k.sub, a[t], j)) : _mm512_setzero_si512();
+                UNROLL
+                for (int p = 0; p < np; p++)
                     sum[p * nt + t] = first;
             }
             dot_groups(k, np, nt, units, at, q, h * per, h * per + per, sum);
-            UNROLL for (int p = 0; p < np; p++) {
+            UNROLL
+            for (int p = 0; p < np; p++) {
                 __m512i scale = scale_of(k.header, units[p], s + p, j);
-                UNROLL for (int t = 0; t < nt; t++)
-                    total[p * nt + t] = _mm512_add_epi32(total[p * nt + t],
-                                                         _mm512_mullo_epi32(sum[p * nt + t], scale));
+                UNROLL
+                for (int t = 0; t < nt; t++)
+                    total[p * nt + t] = _mm512_add_epi32(
+                        total[p * nt + t], _mm512_mullo_epi32(sum[p * nt + t], scale));
             }
         }
     }
 }
 
 /* acc[nt] += dmin * da * (sum over sub-blocks of min * nsum): pairs of 16-bit products */
-INLINE void add_minima(const struct traits k, int nt, const uint8_t *unit, const struct unit_scales *s,
-                       const struct act_256 *const *a, __m512 *acc) {
+INLINE void add_minima(const struct traits k, int nt, const uint8_t *unit,
+                       const struct unit_scales *s, const struct act_256 *const *a, __m512 *acc) {
     const int n = 128 / k.sub;
     __m512i pair[8];
-    UNROLL for (int i = 0; i < n; i++)
-        pair[i] = _mm512_cvtepu8_epi16(_mm256_load_si256((const __m256i *)(const void *)(s->min + 32 * i)));
+    UNROLL
+    for (int i = 0; i < n; i++)
+        pair[i] = _mm512_cvtepu8_epi16(
+            _mm256_load_si256((const __m256i *)(const void *)(s->min + 32 * i)));
     __m512 dmin = load_f16(unit + 32);
-    UNROLL for (int t = 0; t < nt; t++) {
+    UNROLL
+    for (int t = 0; t < nt; t++) {
         const int16_t *nsum = k.sub == 16 ? a[t]->nsum_16 : a[t]->nsum_32;
         __m512i sum = _mm512_setzero_si512();
-        UNROLL for (int i = 0; i < n; i++)
+        UNROLL
+        for (int i = 0; i < n; i++)
             sum = _mm512_dpwssd_epi32(sum, pair[i], broadcast_4(nsum + 2 * i));
         acc[t] = scaled(sum, dmin, a[t]->d, acc[t]);
     }
 }
 
 INLINE void body_256(const struct traits k, int np, int nt, const struct matrix *m,
-                     const uint8_t *const *panels, const void *const *acts, float (*out)[PANEL_ROWS]) {
+                     const uint8_t *const *panels, const void *const *acts,
+                     float (*out)[PANEL_ROWS]) {
     __m512 acc[TILE_OUTPUTS];
-    UNROLL for (int i = 0; i < np * nt; i++)
+    UNROLL
+    for (int i = 0; i < np * nt; i++)
         acc[i] = _mm512_setzero_ps();
     size_t blocks = m->cols / 256, unit_size = (size_t)(k.header_bytes + 8 * k.chunk_bytes);
     for (size_t b = 0; b < blocks; b++) {
@@ -305,7 +363,8 @@ INLINE void body_256(const struct traits k, int np, int nt, const struct matrix 
         const struct act_256 *a[TILE_TOKENS];
         _Alignas(64) struct unit_scales s[TILE_PANELS];
         __m512i total[TILE_OUTPUTS];
-        UNROLL for (int p = 0; p < np; p++) {
+        UNROLL
+        for (int p = 0; p < np; p++) {
             units[p] = panels[p] + b * unit_size;
             if (k.header == HEADER_K4)
                 scales_k4(units[p], s + p);
@@ -314,47 +373,51 @@ INLINE void body_256(const struct traits k, int np, int nt, const struct matrix 
             else if (k.header == HEADER_Q2)
                 scales_q2(units[p], s + p);
         }
-        UNROLL for (int t = 0; t < nt; t++)
+        UNROLL
+        for (int t = 0; t < nt; t++)
             a[t] = (const struct act_256 *)acts[t] + b;
         sum_256(k, np, nt, units, a, s, total);
-        UNROLL for (int p = 0; p < np; p++) {
+        UNROLL
+        for (int p = 0; p < np; p++) {
             __m512 d = load_f16(units[p]);
-            UNROLL for (int t = 0; t < nt; t++)
+            UNROLL
+            for (int t = 0; t < nt; t++)
                 acc[p * nt + t] = scaled(total[p * nt + t], d, a[t]->d, acc[p * nt + t]);
             if (k.min)
                 add_minima(k, nt, units[p], s + p, a, acc + p * nt);
         }
     }
-    UNROLL for (int i = 0; i < np * nt; i++)
+    UNROLL
+    for (int i = 0; i < np * nt; i++)
         _mm512_storeu_ps(out[i], acc[i]);
 }
 
 /* ---- the types ---- */
 
-#define TILE(type, body, traits, np, nt)                                                              \
-    static ISA_AVX512 void tile_##type##_##np##x##nt(                                                 \
-        const struct matrix *m, const uint8_t *const *panels, const void *const *acts,               \
-        float (*out)[PANEL_ROWS]) {                                                                   \
-        body(traits, np, nt, m, panels, acts, out);                                                   \
+#define TILE(type, body, traits, np, nt)                                                           \
+    static ISA_AVX512 void tile_##type##_##np##x##nt(                                              \
+        const struct matrix *m, const uint8_t *const *panels, const void *const *acts,             \
+        float(*out)[PANEL_ROWS]) {                                                                 \
+        body(traits, np, nt, m, panels, acts, out);                                                \
     }
 
 /* { form, header, chunk_bytes, header_bytes, sub, offset, min, iq4 } as in panel.c */
-#define MATMUL(type, body, ...)                                                                       \
-    static const struct traits traits_##type = { __VA_ARGS__ };                                       \
-    TILE(type, body, traits_##type, 1, 8)                                                             \
-    TILE(type, body, traits_##type, 2, 4)                                                             \
-    TILE(type, body, traits_##type, 2, 2)                                                             \
-    TILE(type, body, traits_##type, 4, 1)                                                             \
-    void matmul_##type##_avx512(const struct matrix *m, const void *acts, size_t n_tokens,           \
-                                uint32_t first, uint32_t n, float *y, size_t y_stride,                \
-                                void *scratch) {                                                      \
-        static const struct tile_shape shapes[] = { { 1, 8, tile_##type##_1x8 },                      \
-                                                    { 2, 4, tile_##type##_2x4 },                      \
-                                                    { 2, 2, tile_##type##_2x2 },                      \
-                                                    { 4, 1, tile_##type##_4x1 },                      \
-                                                    { 0, 0, NULL } };                                 \
-        (void)scratch;                                                                                \
-        tiles_run(shapes, m, acts, n_tokens, first, n, y, y_stride);                                  \
+#define MATMUL(type, body, ...)                                                                    \
+    static const struct traits traits_##type = { __VA_ARGS__ };                                    \
+    TILE(type, body, traits_##type, 1, 8)                                                          \
+    TILE(type, body, traits_##type, 1, 4)                                                          \
+    TILE(type, body, traits_##type, 1, 2)                                                          \
+    TILE(type, body, traits_##type, 1, 1)                                                          \
+    void matmul_##type##_avx512(const struct matrix *m, const void *acts, size_t n_tokens,         \
+                                uint32_t first, uint32_t n, float *y, size_t y_stride,             \
+                                void *scratch) {                                                   \
+        static const struct tile_shape shapes[] = { { 1, 8, tile_##type##_1x8 },                   \
+                                                    { 1, 4, tile_##type##_1x4 },                   \
+                                                    { 1, 2, tile_##type##_1x2 },                   \
+                                                    { 1, 1, tile_##type##_1x1 },                   \
+                                                    { 0, 0, NULL } };                              \
+        (void)scratch;                                                                             \
+        tiles_run(shapes, m, acts, n_tokens, first, n, y, y_stride);                               \
     }
 
 MATMUL(q8_0, body_32, FORM_8, HEADER_D, 512, 64, 0, 128, false, false)

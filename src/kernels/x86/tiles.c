@@ -59,8 +59,8 @@ static void batch_run(const struct tile_shape *shapes, const struct walk *w, uin
     size_t full = n_tokens / shapes->tokens * shapes->tokens;
     for (uint32_t p = 0; p < n && full > 0; p += shapes->panels)
         for (size_t t = 0; t < full; t += shapes->tokens)
-            shape_run(shapes, w, panel + p, n - p < shapes->panels ? n - p : shapes->panels, token + t,
-                      shapes->tokens);
+            shape_run(shapes, w, panel + p, n - p < shapes->panels ? n - p : shapes->panels,
+                      token + t, shapes->tokens);
     for (size_t t = full; t < n_tokens;) {
         size_t left = n_tokens - t;
         const struct tile_shape *s = shape_for(shapes, left);
