@@ -8,9 +8,11 @@
 #include <string.h>
 
 /* Whole models, and the text half of a model that also has an image tower, old and new spelling. */
-#define HF_TOP(rest) { "model." rest, "language_model.model." rest, "model.language_model." rest }
+#define HF_TOP(rest)                                                                               \
+    { "model." rest, "language_model.model." rest, "model.language_model." rest }
 #define HF_LAYER(rest) HF_TOP("layers.%u." rest)
-#define HF_OUTPUT { "lm_head.weight", "language_model.lm_head.weight", NULL }
+#define HF_OUTPUT                                                                                  \
+    { "lm_head.weight", "language_model.lm_head.weight", NULL }
 #define GGUF_LAYER(rest) "blk.%u." rest ".weight"
 
 const struct family family_gemma3 = {
@@ -208,7 +210,8 @@ const struct family family_phi3 = {
     },
 };
 
-const struct family *const families_all[] = { &family_gemma3, &family_qwen3, &family_smollm3, &family_phi3, NULL };
+const struct family *const families_all[] = { &family_gemma3, &family_qwen3, &family_smollm3,
+                                              &family_phi3, NULL };
 
 const struct family *family_by_hf(const char *model_type, const char *hf_class) {
     for (size_t i = 0; families_all[i] != NULL; i++) {

@@ -21,8 +21,8 @@ struct tile {
     const struct kv *kv;
     const struct kv_layer *l;
     uint32_t kv_head;
-    uint32_t row;            /* in the batch, of the first token */
-    uint32_t position;       /* of the first token */
+    uint32_t row;      /* in the batch, of the first token */
+    uint32_t position; /* of the first token */
     uint32_t n_tokens, n_queries;
 };
 
@@ -37,7 +37,8 @@ struct run {
     uint32_t from, n;
 };
 
-static unsigned ring_runs(const struct kv_layer *l, uint32_t from, uint32_t to, struct run runs[2]) {
+static unsigned ring_runs(const struct kv_layer *l, uint32_t from, uint32_t to,
+                          struct run runs[2]) {
     uint32_t n = to - from, until_end = l->capacity - from % l->capacity;
     if (n <= until_end) {
         runs[0] = (struct run){ from, n };
@@ -50,8 +51,8 @@ static unsigned ring_runs(const struct kv_layer *l, uint32_t from, uint32_t to, 
 
 /* Columns that a query of this position may not see; [from, to) are scored, the rest up to `padded`
  * never existed. */
-static void mask_row(const struct tile *t, float *scores, uint32_t start, uint32_t from, uint32_t to, uint32_t padded,
-                     uint32_t position) {
+static void mask_row(const struct tile *t, float *scores, uint32_t start, uint32_t from,
+                     uint32_t to, uint32_t padded, uint32_t position) {
     uint32_t low = first_visible(t, position), high = position + 1;
     uint32_t first = low > from ? low : from, end = high < to ? high : to;
     if (end < first)
@@ -70,16 +71,19 @@ static void span_results(const struct worker *w, const struct tile *t, uint32_t 
     const struct model *m = f->net->m;
     size_t d = m->head_dim;
     uint32_t last = t->position + t->n_tokens - 1, low = first_visible(t, t->position);
-    uint32_t from = low > start ? low : start, to = last + 1 < start + SPAN ? last + 1 : start + SPAN;
+    uint32_t from = low > start ? low : start,
+             to = last + 1 < start + SPAN ? last + 1 : start + SPAN;
     uint32_t padded = (to - start + 15) / 16 * 16;
     struct run runs[2];
     unsigned n_runs = ring_runs(t->l, from, to, runs);
     float scale = model_attn_scale(m);
     for (unsigned r = 0; r < n_runs; r++)
-        attn_scores(f->k, t->kv->type, s->queries, t->n_queries, d, kv_row(t->kv, t->l->keys, t->l, t->kv_head, runs[r].from),
-                    runs[r].n, scale, s->scores + (runs[r].from - start), SPAN);
+        attn_scores(f->k, t->kv->type, s->queries, t->n_queries, d,
+                    kv_row(t->kv, t->l->keys, t->l, t->kv_head, runs[r].from), runs[r].n, scale,
+                    s->scores + (runs[r].from - start), SPAN);
     for (uint32_t i = 0; i < t->n_queries; i++) {
-        mask_row(t, s->scores + (size_t)i * SPAN, start, from, to, padded, t->position + i / f->group);
+        mask_row(t, s->scores + (size_t)i * SPAN, start, from, to, padded,
+                 t->position + i / f->group);
         attn_softmax(f->k, s->scores + (size_t)i * SPAN, padded, &s->span_max[i], &s->span_sum[i]);
     }
     memset(s->mixed, 0, t->n_queries * d * sizeof *s->mixed);
@@ -91,14 +95,17 @@ static void span_results(const struct worker *w, const struct tile *t, uint32_t 
 /* The queries of a token's heads lie together in q; those of the next token one row further. */
 static void gather_queries(const struct worker *w, const struct tile *t) {
     const struct forward *f = w->f;
-    size_t width = (size_t)f->group * f->net->m->head_dim, q = (size_t)f->net->m->heads * f->net->m->head_dim;
+    size_t width = (size_t)f->group * f->net->m->head_dim,
+           q = (size_t)f->net->m->heads * f->net->m->head_dim;
     for (uint32_t i = 0; i < t->n_tokens; i++)
-        memcpy(w->s->queries + i * width, f->q + (t->row + i) * q + t->kv_head * width, width * sizeof(float));
+        memcpy(w->s->queries + i * width, f->q + (t->row + i) * q + t->kv_head * width,
+               width * sizeof(float));
 }
 
 /* ------------------------------------------------------------------ a tile over all its spans */
 
-static void finish_query(const struct forward *f, float *acc, float sum, uint32_t row, uint32_t head) {
+static void finish_query(const struct forward *f, float *acc, float sum, uint32_t row,
+                         uint32_t head) {
     size_t d = f->net->m->head_dim;
     scale_row(f->k, acc, 1.0f / sum, d);
     memcpy(f->mix + ((size_t)row * f->net->m->heads + head) * d, acc, d * sizeof *acc);
@@ -114,14 +121,17 @@ static void attend_tile(const struct worker *w, const struct tile *t) {
         s->run_max[i] = -INFINITY;
         s->run_sum[i] = 0.0f;
     }
-    for (uint32_t start = first_visible(t, t->position) / SPAN * SPAN; start <= last; start += SPAN) {
+    for (uint32_t start = first_visible(t, t->position) / SPAN * SPAN; start <= last;
+         start += SPAN) {
         span_results(w, t, start);
         for (uint32_t i = 0; i < t->n_queries; i++)
             if (s->span_sum[i] > 0.0f || isnan(s->span_sum[i]) || isnan(s->span_max[i]))
-                attn_merge(f->k, &s->run_max[i], &s->run_sum[i], s->total + i * d, s->span_max[i], s->span_sum[i], s->mixed + i * d, d);
+                attn_merge(f->k, &s->run_max[i], &s->run_sum[i], s->total + i * d, s->span_max[i],
+                           s->span_sum[i], s->mixed + i * d, d);
     }
     for (uint32_t i = 0; i < t->n_queries; i++)
-        finish_query(f, s->total + i * d, s->run_sum[i], t->row + i / f->group, t->kv_head * f->group + i % f->group);
+        finish_query(f, s->total + i * d, s->run_sum[i], t->row + i / f->group,
+                     t->kv_head * f->group + i % f->group);
 }
 
 /* ------------------------------------------------------------------ work lists */

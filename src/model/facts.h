@@ -13,7 +13,8 @@ struct file_sampling {
 };
 
 /* Clears *f; everything unset gets its neutral value. */
-void facts_start(struct facts *f, const struct slm_hooks *h, const struct family *family, bool from_gguf);
+void facts_start(struct facts *f, const struct slm_hooks *h, const struct family *family,
+                 bool from_gguf);
 /* Adds an id to m->stop unless it is there. E_FORMAT if it is no id or there are too many. */
 slm_err facts_add_stop(struct model *m, int64_t id, const char *where, slm_why *why);
 /* sqrt(1 + ln(context / original) / ln(original)), 1 when the context is not longer. Source: the
@@ -21,8 +22,8 @@ slm_err facts_add_stop(struct model *m, int64_t id, const char *where, slm_why *
 float long_rope_attention_factor(uint32_t context, uint32_t original);
 /* Checks the numbers against each other and against limits, compares them with the known models
  * (see net.h) and fills in the rest. own_name: what the file calls itself, or NULL. */
-slm_err facts_finish(struct facts *f, const char *own_name, const char *hint, const struct file_sampling *s,
-                     slm_why *why);
+slm_err facts_finish(struct facts *f, const char *own_name, const char *hint,
+                     const struct file_sampling *s, slm_why *why);
 /* "gemma3, qwen3, ..." */
 void facts_list_families(char *out, size_t n);
 

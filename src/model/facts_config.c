@@ -24,7 +24,8 @@ static bool given(const json_t *obj, const char *key) {
 }
 
 static slm_err unsupported(struct config *c, const char *what) {
-    return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: %s is not supported for %s", what, c->f->m.family->name);
+    return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: %s is not supported for %s",
+                what, c->f->m.family->name);
 }
 
 static slm_err missing(struct config *c, const char *key) {
@@ -35,10 +36,19 @@ static slm_err missing(struct config *c, const char *key) {
 
 /* Switches that have to be off. */
 static slm_err refuse_switches(struct config *c) {
-    static const char *const off[] = { "attention_bias", "mlp_bias", "lm_head_bias", "use_sliding_window",
-                                       "use_bidirectional_attention", "add_cross_attention", "is_encoder_decoder" };
-    static const char *const none[] = { "attn_logit_softcapping", "final_logit_softcapping", "quantization_config",
-                                        "compression_config", "num_experts", "num_local_experts" };
+    static const char *const off[] = { "attention_bias",
+                                       "mlp_bias",
+                                       "lm_head_bias",
+                                       "use_sliding_window",
+                                       "use_bidirectional_attention",
+                                       "add_cross_attention",
+                                       "is_encoder_decoder" };
+    static const char *const none[] = { "attn_logit_softcapping",
+                                        "final_logit_softcapping",
+                                        "quantization_config",
+                                        "compression_config",
+                                        "num_experts",
+                                        "num_local_experts" };
     for (size_t i = 0; i < ARRAY_LEN(off); i++) {
         bool on = false;
         if (json_bool(&c->want, c->text, off[i], &on) && on)
@@ -58,9 +68,11 @@ static slm_err check_activation(struct config *c) {
         const char *name = NULL;
         if (!json_str(&c->want, c->text, keys[i], &name))
             continue;
-        if (gelu ? strcmp(name, "gelu_pytorch_tanh") != 0 : strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)
-            return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: %s '%s' is not supported, %s computes %s", keys[i],
-                        name, c->f->m.family->name, gelu ? "gelu_pytorch_tanh" : "silu");
+        if (gelu ? strcmp(name, "gelu_pytorch_tanh") != 0
+                 : strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)
+            return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                        "config.json: %s '%s' is not supported, %s computes %s", keys[i], name,
+                        c->f->m.family->name, gelu ? "gelu_pytorch_tanh" : "silu");
     }
     return c->want.err;
 }
@@ -87,24 +99,28 @@ static slm_err read_sizes(struct config *c) {
     TRY(want_u32(c, "vocab_size", d->vocab, &m->vocab));
     TRY(want_u32(c, "max_position_embeddings", d->context, &m->context));
     m->head_dim = d->head_dim;
-    if (!json_u32(&c->want, c->text, "head_dim", &m->head_dim) && d->head_dim_divides && m->heads > 0)
+    if (!json_u32(&c->want, c->text, "head_dim", &m->head_dim) && d->head_dim_divides &&
+        m->heads > 0)
         m->head_dim = m->hidden / m->heads;
     json_f64(&c->want, c->text, "rms_norm_eps", &eps);
     m->eps = (float)eps;
     m->tied = d->tied;
     if (!json_bool(&c->want, c->text, "tie_word_embeddings", &m->tied))
         json_bool(&c->want, c->root, "tie_word_embeddings", &m->tied);
-    if (json_f64(&c->want, c->text, "partial_rotary_factor", &partial) && partial != 1.0 && !m->family->partial_rotary)
+    if (json_f64(&c->want, c->text, "partial_rotary_factor", &partial) && partial != 1.0 &&
+        !m->family->partial_rotary)
         return unsupported(c, "partial_rotary_factor");
     if (!(partial > 0.0 && partial <= 1.0))
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: partial_rotary_factor is %g", partial);
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: partial_rotary_factor is %g",
+                    partial);
     m->rotary = (uint32_t)((double)m->head_dim * partial);
     TRY(c->want.err);
     if (d->query_scalar > 0) {
         double scalar = d->query_scalar;
         json_f64(&c->want, c->text, "query_pre_attn_scalar", &scalar);
         if (!(scalar > 0.0))
-            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: query_pre_attn_scalar is %g", scalar);
+            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                        "config.json: query_pre_attn_scalar is %g", scalar);
         m->attn_scale = (float)(1.0 / sqrt(scalar));
     }
     return c->want.err;
@@ -118,14 +134,16 @@ static slm_err apply_layer_types(struct config *c, char *kinds) {
     if (types == NULL || json_is_null(types))
         return SLM_OK;
     if (!json_is_array(types) || json_array_size(types) != m->layers)
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: layer_types has %zu entries for %u layers",
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "config.json: layer_types has %zu entries for %u layers",
                     json_array_size(types), m->layers);
     for (uint32_t i = 0; i < m->layers; i++) {
         const char *type = json_string_value(json_array_get(types, i));
         bool full = type != NULL && strcmp(type, "full_attention") == 0;
         bool slides = type != NULL && strcmp(type, "sliding_attention") == 0;
         if (!full && (!slides || !m->family->sliding_pattern))
-            return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: layer_types[%u] '%s' is not supported for %s", i,
+            return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                        "config.json: layer_types[%u] '%s' is not supported for %s", i,
                         type != NULL ? type : "(no text)", m->family->name);
         kinds[i] = full ? 'F' : 's';
     }
@@ -138,17 +156,20 @@ static slm_err apply_rope_flags(struct config *c, char *kinds) {
     const json_t *flags = json_object_get(c->text, "no_rope_layers");
     uint32_t interval = 4;
     if (json_u32(&c->want, c->text, "no_rope_layer_interval", &interval) && interval == 0)
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: no_rope_layer_interval is 0");
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "config.json: no_rope_layer_interval is 0");
     TRY(c->want.err);
     bool listed = flags != NULL && !json_is_null(flags);
     if (listed && (!json_is_array(flags) || json_array_size(flags) != m->layers))
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: no_rope_layers has %zu entries for %u layers",
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "config.json: no_rope_layers has %zu entries for %u layers",
                     json_array_size(flags), m->layers);
     for (uint32_t i = 0; i < m->layers; i++) {
         const json_t *flag = listed ? json_array_get(flags, i) : NULL;
         json_int_t turned = listed ? json_integer_value(flag) : (i + 1) % interval != 0;
         if ((listed && !json_is_integer(flag)) || turned < 0 || turned > 1)
-            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: no_rope_layers[%u] is neither 0 nor 1", i);
+            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                        "config.json: no_rope_layers[%u] is neither 0 nor 1", i);
         kinds[i] = turned ? 'F' : 'N';
     }
     return SLM_OK;
@@ -162,7 +183,8 @@ static slm_err read_window(struct config *c) {
     if (m->family->sliding_pattern)
         m->window = window;
     else if (window > 0 && window < m->context && !given(c->text, "use_sliding_window"))
-        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: sliding_window %u inside a context of %u is not supported for %s",
+        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "config.json: sliding_window %u inside a context of %u is not supported for %s",
                     window, m->context, m->family->name);
     return SLM_OK;
 }
@@ -180,7 +202,8 @@ static slm_err read_kinds(struct config *c) {
         json_u32(&c->want, c->text, "_sliding_window_pattern", &every);
     TRY(c->want.err);
     if (family->sliding_pattern && every == 0)
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: sliding_window_pattern is 0");
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "config.json: sliding_window_pattern is 0");
     for (uint32_t i = 0; i < m->layers; i++)
         kinds[i] = family->sliding_pattern && (i + 1) % every != 0 ? 's' : 'F';
     kinds[m->layers] = '\0';
@@ -193,11 +216,13 @@ static slm_err read_kinds(struct config *c) {
 
 /* ------------------------------------------------------------------ rope */
 
-static slm_err read_factors(struct config *c, const json_t *scaling, const char *key, const float **out) {
+static slm_err read_factors(struct config *c, const json_t *scaling, const char *key,
+                            const float **out) {
     const struct model *m = &c->f->m;
     const json_t *list = json_object_get(scaling, key);
     if (!json_is_array(list) || json_array_size(list) != m->rotary / 2)
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: rope %s has %zu entries for %u turned dimensions", key,
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "config.json: rope %s has %zu entries for %u turned dimensions", key,
                     json_array_size(list), m->rotary);
     float *factors = arena_alloc(&c->f->arena, m->rotary / 2, sizeof *factors);
     if (factors == NULL)
@@ -205,7 +230,8 @@ static slm_err read_factors(struct config *c, const json_t *scaling, const char 
     for (uint32_t i = 0; i < m->rotary / 2; i++) {
         const json_t *v = json_array_get(list, i);
         if (!json_is_number(v))
-            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: rope %s[%u] is no number", key, i);
+            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                        "config.json: rope %s[%u] is no number", key, i);
         factors[i] = (float)json_number_value(v);
     }
     *out = factors;
@@ -224,7 +250,8 @@ static slm_err read_long_rope(struct config *c, const json_t *scaling) {
     TRY(read_factors(c, scaling, "short_factor", &r->short_factors));
     TRY(read_factors(c, scaling, "long_factor", &r->long_factors));
     if (r->original_context < 2)
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: original_max_position_embeddings is %u", r->original_context);
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "config.json: original_max_position_embeddings is %u", r->original_context);
     r->attention_factor = long_rope_attention_factor(c->f->m.context, r->original_context);
     if (json_f64(&c->want, scaling, "attention_factor", &factor))
         r->attention_factor = (float)factor;
@@ -233,8 +260,15 @@ static slm_err read_long_rope(struct config *c, const json_t *scaling) {
 
 /* Keys of a rope object that are read here or say nothing about the arithmetic. */
 static slm_err check_rope_keys(struct config *c, const json_t *scaling) {
-    static const char *const known[] = { "type", "rope_type", "factor", "rope_theta", "partial_rotary_factor", "short_factor",
-                                         "long_factor", "original_max_position_embeddings", "attention_factor" };
+    static const char *const known[] = { "type",
+                                         "rope_type",
+                                         "factor",
+                                         "rope_theta",
+                                         "partial_rotary_factor",
+                                         "short_factor",
+                                         "long_factor",
+                                         "original_max_position_embeddings",
+                                         "attention_factor" };
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)scaling, key, value) {
@@ -242,7 +276,8 @@ static slm_err check_rope_keys(struct config *c, const json_t *scaling) {
         for (size_t i = 0; i < ARRAY_LEN(known) && !ok; i++)
             ok = strcmp(key, known[i]) == 0;
         if (!ok)
-            return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: rope setting '%s' is not supported", key);
+            return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                        "config.json: rope setting '%s' is not supported", key);
     }
     return SLM_OK;
 }
@@ -260,8 +295,10 @@ static slm_err read_scaling(struct config *c, const json_t *scaling) {
         json_str(&c->want, scaling, "type", &type);
     TRY(c->want.err);
     bool is_long = strcmp(type, "longrope") == 0;
-    if (strcmp(type, "default") != 0 && strcmp(type, "linear") != 0 && !(is_long && m->family->long_rope))
-        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: rope scaling '%s' is not supported for %s", type,
+    if (strcmp(type, "default") != 0 && strcmp(type, "linear") != 0 &&
+        !(is_long && m->family->long_rope))
+        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "config.json: rope scaling '%s' is not supported for %s", type,
                     m->family->name);
     TRY(check_rope_keys(c, scaling));
     if (is_long)
@@ -284,18 +321,21 @@ static slm_err read_sliding_rope(struct config *c, const json_t *sliding, double
     json_str(&c->want, sliding, "rope_type", &type);
     TRY(c->want.err);
     if (strcmp(type, "default") != 0)
-        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "config.json: rope scaling '%s' on sliding layers is not supported", type);
+        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "config.json: rope scaling '%s' on sliding layers is not supported", type);
     return check_rope_keys(c, sliding);
 }
 
 static slm_err read_rope(struct config *c) {
     struct model *m = &c->f->m;
     double theta = m->family->defaults.theta, theta_sliding = m->family->defaults.theta_sliding;
-    const json_t *scaling = json_object_get(c->text, "rope_scaling"), *all = json_object_get(c->text, "rope_parameters");
+    const json_t *scaling = json_object_get(c->text, "rope_scaling"),
+                 *all = json_object_get(c->text, "rope_parameters");
     json_f64(&c->want, c->text, "rope_theta", &theta);
     json_f64(&c->want, c->text, "rope_local_base_freq", &theta_sliding);
     if (json_is_object(all)) {
-        const json_t *full = json_object_get(all, "full_attention"), *sliding = json_object_get(all, "sliding_attention");
+        const json_t *full = json_object_get(all, "full_attention"),
+                     *sliding = json_object_get(all, "sliding_attention");
         double partial = 1.0;
         scaling = json_is_object(full) ? full : all;
         json_f64(&c->want, scaling, "rope_theta", &theta);
@@ -305,7 +345,8 @@ static slm_err read_rope(struct config *c) {
             if (partial != 1.0 && !m->family->partial_rotary)
                 return unsupported(c, "partial_rotary_factor");
             if (!(partial > 0.0 && partial <= 1.0))
-                return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: partial_rotary_factor is %g", partial);
+                return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                            "config.json: partial_rotary_factor is %g", partial);
             m->rotary = (uint32_t)((double)m->head_dim * partial);
         }
     }
@@ -326,7 +367,8 @@ static slm_err add_stops(struct config *c, const json_t *obj, const char *where)
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_is_array(v) ? json_array_get(v, i) : v;
         if (!json_is_integer(id))
-            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "%s: eos_token_id is no id or list of ids", where);
+            return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                        "%s: eos_token_id is no id or list of ids", where);
         TRY(facts_add_stop(&c->f->m, json_integer_value(id), where, c->why));
     }
     return SLM_OK;
@@ -354,7 +396,8 @@ static slm_err read_bos(struct config *c) {
         json_u32(&c->want, c->root, "bos_token_id", &id);
     TRY(c->want.err);
     if (id >= c->f->m.vocab)
-        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET, "config.json: bos_token_id %u lies outside the vocabulary of %u", id,
+        return fail(c->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "config.json: bos_token_id %u lies outside the vocabulary of %u", id,
                     c->f->m.vocab);
     c->f->m.bos = (int32_t)id;
     return SLM_OK;
@@ -372,7 +415,8 @@ static slm_err find_family(const json_t *root, const struct family **out, slm_wh
     *out = family_by_hf(type, class);
     facts_list_families(known, sizeof known);
     if (*out == NULL)
-        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "model_type '%s' of class '%s' is not supported; known: %s", type,
+        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "model_type '%s' of class '%s' is not supported; known: %s", type,
                     class != NULL ? class : "(none)", known);
     return SLM_OK;
 }
@@ -388,7 +432,8 @@ static slm_err find_text(struct config *c) {
         return missing(c, "text_config");
     const char *inner = json_string_value(json_object_get(c->text, "model_type"));
     if (inner != NULL && strcmp(inner, family->model_type_text) != 0)
-        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "text_config has model_type '%s', not '%s'", inner, family->model_type_text);
+        return fail(c->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "text_config has model_type '%s', not '%s'", inner, family->model_type_text);
     c->f->has_vision = json_is_object(json_object_get(c->root, "vision_config"));
     return SLM_OK;
 }
@@ -415,8 +460,9 @@ static slm_err read_config(struct config *c, const json_t *generation, const cha
     return facts_finish(c->f, slash != NULL ? slash + 1 : path, hint, &s, c->why);
 }
 
-slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t n, const char *generation,
-                          size_t n_generation, const char *hint, struct facts *out, slm_why *why) {
+slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t n,
+                          const char *generation, size_t n_generation, const char *hint,
+                          struct facts *out, slm_why *why) {
     json_t *root = NULL, *gen = NULL;
     const struct family *family = NULL;
     slm_err err = json_text(config, n, &root, why);
@@ -429,7 +475,9 @@ slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t 
         goto out;
     }
     facts_start(out, h, family, false);
-    struct config c = { .f = out, .root = root, .want = { .why = why, .where = "config.json" }, .why = why };
+    struct config c = {
+        .f = out, .root = root, .want = { .why = why, .where = "config.json" }, .why = why
+    };
     err = read_config(&c, gen, hint);
     if (err != SLM_OK)
         facts_free(out);

@@ -40,13 +40,17 @@ static bool get_f32(struct meta *g, const char *rest, float *out) {
 static slm_err need_u32(struct meta *g, const char *rest, uint32_t *out) {
     if (get_u32(g, rest, out))
         return SLM_OK;
-    return g->err != SLM_OK ? g->err : fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "key %s.%s is missing", g->arch, rest);
+    return g->err != SLM_OK
+               ? g->err
+               : fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "key %s.%s is missing", g->arch, rest);
 }
 
 static slm_err need_f32(struct meta *g, const char *rest, float *out) {
     if (get_f32(g, rest, out))
         return SLM_OK;
-    return g->err != SLM_OK ? g->err : fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "key %s.%s is missing", g->arch, rest);
+    return g->err != SLM_OK
+               ? g->err
+               : fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "key %s.%s is missing", g->arch, rest);
 }
 
 /* A copy of a string value, zero-terminated, in the arena; *out NULL if the key is absent. */
@@ -63,8 +67,13 @@ static slm_err get_name(struct meta *g, const char *key, const char **out) {
 /* ------------------------------------------------------------------ refusals */
 
 static slm_err refuse_features(struct meta *g) {
-    static const char *const zero[] = { "attn_logit_softcapping", "final_logit_softcapping", "attention.clamp_kqv",
-                                        "attention.max_alibi_bias", "logit_scale", "residual_scale", "embedding_scale",
+    static const char *const zero[] = { "attn_logit_softcapping",
+                                        "final_logit_softcapping",
+                                        "attention.clamp_kqv",
+                                        "attention.max_alibi_bias",
+                                        "logit_scale",
+                                        "residual_scale",
+                                        "embedding_scale",
                                         "rope.scaling.yarn_log_multiplier" };
     float value = 0.0f;
     uint32_t count = 0;
@@ -72,11 +81,15 @@ static slm_err refuse_features(struct meta *g) {
     char key[KEY_SIZE];
     for (size_t i = 0; i < ARRAY_LEN(zero); i++)
         if (get_f32(g, zero[i], &value) && value != 0.0f)
-            return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "%s.%s is %g, which is not supported", g->arch, zero[i], (double)value);
+            return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                        "%s.%s is %g, which is not supported", g->arch, zero[i], (double)value);
     if (get_u32(g, "expert_count", &count) && count > 0)
-        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "%s.expert_count is %u, which is not supported", g->arch, count);
-    if (gguf_bool(g->t->gguf, key_of(g, "attention.causal", key), &causal, &g->err, g->why) && !causal)
-        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "%s.attention.causal is false, which is not supported", g->arch);
+        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "%s.expert_count is %u, which is not supported", g->arch, count);
+    if (gguf_bool(g->t->gguf, key_of(g, "attention.causal", key), &causal, &g->err, g->why) &&
+        !causal)
+        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "%s.attention.causal is false, which is not supported", g->arch);
     return g->err;
 }
 
@@ -85,7 +98,8 @@ static slm_err refuse_features(struct meta *g) {
 /* A converter that leaves rows out keeps the original number in the key. */
 static bool rows_were_cut(const struct model *m, uint32_t said) {
     for (size_t i = 0; models_all[i] != NULL; i++)
-        if (models_all[i]->family == m->family && models_all[i]->vocab == said && models_all[i]->vocab_cut == m->vocab)
+        if (models_all[i]->family == m->family && models_all[i]->vocab == said &&
+            models_all[i]->vocab_cut == m->vocab)
             return true;
     return false;
 }
@@ -95,12 +109,15 @@ static slm_err read_vocabulary(struct meta *g) {
     const struct tensor_info *embed = tensors_find(g->t, g->f->m.family->gguf_names[SLOT_EMBED]);
     uint32_t said;
     if (embed == NULL)
-        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "tensor '%s' is missing", g->f->m.family->gguf_names[SLOT_EMBED]);
+        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "tensor '%s' is missing",
+                    g->f->m.family->gguf_names[SLOT_EMBED]);
     if (embed->n_dims != 2 || embed->dims[0] > UINT32_MAX)
-        return fail(g->why, SLM_E_FORMAT, embed->offset, "tensor '%s' has %u dimensions, not 2", embed->name, embed->n_dims);
+        return fail(g->why, SLM_E_FORMAT, embed->offset, "tensor '%s' has %u dimensions, not 2",
+                    embed->name, embed->n_dims);
     g->f->m.vocab = (uint32_t)embed->dims[0];
     if (get_u32(g, "vocab_size", &said) && said != g->f->m.vocab && !rows_were_cut(&g->f->m, said))
-        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "%s.vocab_size is %u, but the embedding has %u rows", g->arch, said,
+        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "%s.vocab_size is %u, but the embedding has %u rows", g->arch, said,
                     g->f->m.vocab);
     return g->err;
 }
@@ -109,7 +126,8 @@ static slm_err read_vocabulary(struct meta *g) {
 static void read_used(struct meta *g) {
     const struct gguf_value *types = gguf_find(g->t->gguf, "tokenizer.ggml.token_type");
     enum { TOKEN_UNUSED = 5 };
-    if (types == NULL || types->type != GGUF_ARRAY || (types->item != GGUF_I32 && types->item != GGUF_U32))
+    if (types == NULL || types->type != GGUF_ARRAY ||
+        (types->item != GGUF_I32 && types->item != GGUF_U32))
         return;
     uint64_t n = types->count < g->f->m.vocab ? types->count : g->f->m.vocab;
     while (n > 0 && gguf_item_int(types, n - 1) == TOKEN_UNUSED)
@@ -134,7 +152,8 @@ static slm_err read_sizes(struct meta *g) {
     value_length = m->head_dim;
     get_u32(g, "attention.value_length", &value_length);
     if (value_length != m->head_dim)
-        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "keys of %u and values of %u dimensions", m->head_dim, value_length);
+        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "keys of %u and values of %u dimensions", m->head_dim, value_length);
     m->tied = tensors_find(g->t, m->family->gguf_names[SLOT_OUTPUT]) == NULL;
     TRY(g->err);
     return read_vocabulary(g);
@@ -149,8 +168,9 @@ static slm_err read_attention_scale(struct meta *g) {
         return g->err;
     if (m->head_dim != scalar)
         return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
-                    "heads of %u dimensions: the attention scale is known for %u only, and the file does not hold it", m->head_dim,
-                    scalar);
+                    "heads of %u dimensions: the attention scale is known for %u only, and the "
+                    "file does not hold it",
+                    m->head_dim, scalar);
     m->attn_scale = (float)(1.0 / sqrt((double)scalar));
     return g->err;
 }
@@ -162,14 +182,18 @@ static slm_err read_pattern(struct meta *g) {
     struct model *m = &g->f->m;
     char key[KEY_SIZE];
     m->pattern = m->family->default_pattern;
-    const struct gguf_value *v = gguf_find(g->t->gguf, key_of(g, "attention.sliding_window_pattern", key));
+    const struct gguf_value *v =
+        gguf_find(g->t->gguf, key_of(g, "attention.sliding_window_pattern", key));
     if (v == NULL || !m->family->sliding_pattern)
         return SLM_OK;
     uint32_t every = 0;
     bool flags = v->type == GGUF_ARRAY;
-    if (flags ? v->item == GGUF_STRING || v->item == GGUF_F32 || v->item == GGUF_F64 || v->count != m->layers
+    if (flags ? v->item == GGUF_STRING || v->item == GGUF_F32 || v->item == GGUF_F64 ||
+                    v->count != m->layers
               : !gguf_u32(g->t->gguf, key, &every, &g->err, g->why) || every == 0)
-        return g->err != SLM_OK ? g->err : fail(g->why, SLM_E_FORMAT, v->offset, "%s does not fit %u layers", key, m->layers);
+        return g->err != SLM_OK ? g->err
+                                : fail(g->why, SLM_E_FORMAT, v->offset, "%s does not fit %u layers",
+                                       key, m->layers);
     char *kinds = arena_alloc(&g->f->arena, (size_t)m->layers + 1, 1);
     if (kinds == NULL)
         return fail_nomem(g->why, "kinds of layers", m->layers);
@@ -188,7 +212,8 @@ static slm_err read_window(struct meta *g) {
     if (m->family->sliding_pattern)
         m->window = window;
     else if (window > 0 && window < m->context)
-        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "%s.attention.sliding_window %u inside a context of %u is not supported",
+        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "%s.attention.sliding_window %u inside a context of %u is not supported",
                     g->arch, window, m->context);
     return read_pattern(g);
 }
@@ -199,10 +224,12 @@ static slm_err read_factors(struct meta *g, enum slot slot, const float **out) {
     const struct model *m = &g->f->m;
     const struct tensor_info *t = tensors_find(g->t, m->family->gguf_names[slot]);
     if (t == NULL)
-        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "tensor '%s' is missing, although the context was extended from %u to %u",
+        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "tensor '%s' is missing, although the context was extended from %u to %u",
                     m->family->gguf_names[slot], m->rope.original_context, m->context);
     if (t->dtype != DT_F32 || t->n_dims != 1 || t->dims[0] != m->rotary / 2)
-        return fail(g->why, SLM_E_FORMAT, t->offset, "tensor '%s' has %llu items of type %s, expected %u of F32", t->name,
+        return fail(g->why, SLM_E_FORMAT, t->offset,
+                    "tensor '%s' has %llu items of type %s, expected %u of F32", t->name,
                     (unsigned long long)t->dims[0], dtype_info(t->dtype)->name, m->rotary / 2);
     float *factors = arena_alloc(&g->f->arena, m->rotary / 2, sizeof *factors);
     if (factors == NULL)
@@ -222,7 +249,8 @@ static slm_err read_long_rope(struct meta *g) {
     if (!factors && m->rope.original_context >= m->context)
         return SLM_OK;
     if (m->rotary > m->head_dim || m->rope.original_context < 2)
-        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "%u of %u dimensions turned, original context %u", m->rotary, m->head_dim,
+        return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "%u of %u dimensions turned, original context %u", m->rotary, m->head_dim,
                     m->rope.original_context);
     m->rope.kind = ROPE_LONG;
     TRY(read_factors(g, SLOT_ROPE_SHORT, &m->rope.short_factors));
@@ -243,15 +271,18 @@ static slm_err read_rope(struct meta *g) {
     m->theta_sliding = (float)m->family->defaults.theta_sliding;
     get_f32(g, "rope.freq_base_swa", &m->theta_sliding);
     if (m->rotary != m->head_dim && !m->family->partial_rotary)
-        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "%s.rope.dimension_count %u of %u is not supported", g->arch, m->rotary,
+        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "%s.rope.dimension_count %u of %u is not supported", g->arch, m->rotary,
                     m->head_dim);
     TRY(get_name(g, key_of(g, "rope.scaling.type", key), &type));
-    if (m->family->long_rope && (type == NULL || strcmp(type, "longrope") == 0 || strcmp(type, "none") == 0))
+    if (m->family->long_rope &&
+        (type == NULL || strcmp(type, "longrope") == 0 || strcmp(type, "none") == 0))
         return read_long_rope(g);
     if (type == NULL || strcmp(type, "none") == 0)
         return g->err;
     if (strcmp(type, "linear") != 0)
-        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "rope scaling '%s' is not supported for %s", type, g->arch);
+        return fail(g->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "rope scaling '%s' is not supported for %s", type, g->arch);
     TRY(need_f32(g, "rope.scaling.factor", &factor));
     if (factor != 1.0f) {
         m->rope.kind = ROPE_LINEAR;
@@ -263,7 +294,9 @@ static slm_err read_rope(struct meta *g) {
 /* ------------------------------------------------------------------ ids */
 
 static slm_err read_ids(struct meta *g) {
-    static const char *const stops[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
+    static const char *const stops[] = { "tokenizer.ggml.eos_token_id",
+                                         "tokenizer.ggml.eot_token_id",
+                                         "tokenizer.ggml.eom_token_id" };
     struct model *m = &g->f->m;
     const struct gguf *gguf = g->t->gguf;
     bool add = m->family->bos_text != NULL;
@@ -274,7 +307,8 @@ static slm_err read_ids(struct meta *g) {
     gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &add, &g->err, g->why);
     if (add && gguf_u32(gguf, "tokenizer.ggml.bos_token_id", &id, &g->err, g->why)) {
         if (id >= m->vocab)
-            return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET, "tokenizer.ggml.bos_token_id %u lies outside the vocabulary of %u", id,
+            return fail(g->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                        "tokenizer.ggml.bos_token_id %u lies outside the vocabulary of %u", id,
                         m->vocab);
         m->bos = (int32_t)id;
     }
@@ -295,8 +329,8 @@ static slm_err read_all(struct meta *g, const char *hint) {
     return facts_finish(g->f, own, hint, &none, g->why);
 }
 
-slm_err facts_from_gguf(const struct slm_hooks *h, const struct tensors *t, const char *hint, struct facts *out,
-                        slm_why *why) {
+slm_err facts_from_gguf(const struct slm_hooks *h, const struct tensors *t, const char *hint,
+                        struct facts *out, slm_why *why) {
     const char *s;
     size_t n;
     char arch[64] = "", known[128];
@@ -310,7 +344,8 @@ slm_err facts_from_gguf(const struct slm_hooks *h, const struct tensors *t, cons
     const struct family *family = family_by_gguf(arch);
     facts_list_families(known, sizeof known);
     if (family == NULL)
-        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "architecture '%s' is not supported; known: %s", arch, known);
+        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "architecture '%s' is not supported; known: %s", arch, known);
     facts_start(out, h, family, true);
     struct meta g = { .f = out, .t = t, .arch = family->gguf_arch, .why = why };
     err = read_all(&g, hint);

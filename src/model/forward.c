@@ -23,7 +23,7 @@
 /* start of layer, q k v, rope and store, attention (ATTEND_PHASES), its activations, o, its result
  * and the ffn's norm, gate and up, activations, down */
 #define LAYER_PHASES (9 + ATTEND_PHASES)
-#define EXTRA_PHASES 4 /* last result and final norm, output matrix, check of rows, one spare */
+#define EXTRA_PHASES 4    /* last result and final norm, output matrix, check of rows, one spare */
 #define PIECE_BYTES 65536 /* of a matrix: what a thread takes at once */
 #define CHECK_PIECE 16384 /* logits checked at once */
 
@@ -42,7 +42,8 @@ struct carver {
 
 static void *carve(struct carver *c, size_t n, size_t size) {
     size_t bytes, at = c->used;
-    if (!mul_ok(n, size, &bytes) || !add_ok(bytes, MEM_ALIGN - 1, &bytes) || !add_ok(at, bytes / MEM_ALIGN * MEM_ALIGN, &c->used)) {
+    if (!mul_ok(n, size, &bytes) || !add_ok(bytes, MEM_ALIGN - 1, &bytes) ||
+        !add_ok(at, bytes / MEM_ALIGN * MEM_ALIGN, &c->used)) {
         c->overflow = true;
         return NULL;
     }
@@ -50,10 +51,14 @@ static void *carve(struct carver *c, size_t n, size_t size) {
 }
 
 /* Calls visit for every matrix that multiplies. */
-static void each_matrix(const struct net *net, void (*visit)(struct forward *f, const struct matrix *m), struct forward *f) {
+static void each_matrix(const struct net *net,
+                        void (*visit)(struct forward *f, const struct matrix *m),
+                        struct forward *f) {
     for (uint32_t i = 0; i < net->m->layers; i++) {
         const struct layer *l = &net->layers[i];
-        const struct matrix *const all[] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
+        const struct matrix *const all[] = {
+            &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down
+        };
         for (size_t j = 0; j < ARRAY_LEN(all); j++)
             visit(f, all[j]);
     }
@@ -69,7 +74,9 @@ static size_t matmul_bytes(const struct net *net, uint32_t rows) {
     size_t most = matmul_scratch(&net->output, rows);
     for (uint32_t i = 0; i < net->m->layers; i++) {
         const struct layer *l = &net->layers[i];
-        const struct matrix *const all[] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
+        const struct matrix *const all[] = {
+            &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down
+        };
         for (size_t j = 0; j < ARRAY_LEN(all); j++)
             most = larger(most, matmul_scratch(all[j], rows));
     }
@@ -95,7 +102,8 @@ static void carve_scratch(struct carver *c, const struct forward *f, struct thre
 static size_t arrange(struct forward *f, uint8_t *base, bool *overflow) {
     struct carver c = { .base = base };
     const struct model *m = f->net->m;
-    size_t r = f->max_rows, d = m->head_dim, q = m->heads * d, k = m->kv_heads * d, pairs = m->rotary / 2;
+    size_t r = f->max_rows, d = m->head_dim, q = m->heads * d, k = m->kv_heads * d,
+           pairs = m->rotary / 2;
     f->x = carve(&c, r * m->hidden, sizeof(float));
     f->y = carve(&c, r * m->hidden, sizeof(float));
     size_t shared = c.used; /* attention's rows and the ffn's are never alive together */
@@ -118,7 +126,8 @@ static size_t arrange(struct forward *f, uint8_t *base, bool *overflow) {
     f->slices = carve(&c, r, sizeof *f->slices);
     f->slice_row = carve(&c, r + 1, sizeof *f->slice_row);
     f->slice_unit = carve(&c, r + 1, sizeof *f->slice_unit);
-    f->partial = carve(&c, ((size_t)f->context + SPAN - 1) / SPAN * m->heads * (d + 2), f->threads > 1 ? sizeof(float) : 0);
+    f->partial = carve(&c, ((size_t)f->context + SPAN - 1) / SPAN * m->heads * (d + 2),
+                       f->threads > 1 ? sizeof(float) : 0);
     f->tickets = carve(&c, (size_t)m->layers * LAYER_PHASES + EXTRA_PHASES, sizeof *f->tickets);
     f->scratch = carve(&c, f->threads, sizeof *f->scratch);
     for (unsigned t = 0; t < f->threads; t++) {
@@ -129,11 +138,15 @@ static size_t arrange(struct forward *f, uint8_t *base, bool *overflow) {
     return c.used;
 }
 
-static void describe(struct forward *f, const struct net *net, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context,
-                     unsigned threads) {
+static void describe(struct forward *f, const struct net *net, uint32_t max_rows,
+                     uint32_t max_logit_rows, uint32_t context, unsigned threads) {
     const struct model *m = net->m;
-    *f = (struct forward){ .net = net, .k = net->kernels, .max_rows = max_rows, .max_logit_rows = max_logit_rows,
-                           .context = context, .threads = threads };
+    *f = (struct forward){ .net = net,
+                           .k = net->kernels,
+                           .max_rows = max_rows,
+                           .max_logit_rows = max_logit_rows,
+                           .context = context,
+                           .threads = threads };
     f->group = m->heads / m->kv_heads;
     f->tile_tokens = f->group < TILE_QUERIES ? TILE_QUERIES / f->group : 1;
     if (f->tile_tokens > max_rows)
@@ -142,7 +155,8 @@ static void describe(struct forward *f, const struct net *net, uint32_t max_rows
     each_matrix(net, note_activation, f);
 }
 
-uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context, unsigned threads) {
+uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_logit_rows,
+                       uint32_t context, unsigned threads) {
     struct forward f;
     bool overflow;
     describe(&f, net, max_rows, max_logit_rows, context, threads);
@@ -150,12 +164,15 @@ uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_lo
     return overflow ? UINT64_MAX : (uint64_t)block + sizeof f;
 }
 
-slm_err forward_new(const struct slm_hooks *h, const struct net *net, const struct rope *rope, struct pool *pool,
-                    uint32_t max_rows, uint32_t max_logit_rows, uint32_t context, struct forward **out, slm_why *why) {
+slm_err forward_new(const struct slm_hooks *h, const struct net *net, const struct rope *rope,
+                    struct pool *pool, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context,
+                    struct forward **out, slm_why *why) {
     bool overflow;
     *out = NULL;
     if (max_rows == 0 || context == 0 || max_logit_rows > max_rows)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%u rows with %u rows of logits in a context of %u", max_rows, max_logit_rows, context);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "%u rows with %u rows of logits in a context of %u", max_rows, max_logit_rows,
+                    context);
     struct forward *f = mem_alloc(h, 1, sizeof *f);
     if (f == NULL)
         return fail_nomem(why, "scratch", sizeof *f);
@@ -189,7 +206,8 @@ static float *row_of(float *base, size_t width, uint32_t row) {
 }
 
 /* Prepares a row of activations once in each form that one of the matrices wants. */
-static void prepare(struct forward *f, const float *x, const struct matrix *const ms[], size_t n, uint32_t row) {
+static void prepare(struct forward *f, const float *x, const struct matrix *const ms[], size_t n,
+                    uint32_t row) {
     bool done[ACT_COUNT] = { false };
     for (size_t i = 0; i < n; i++) {
         enum act a = ms[i]->act;
@@ -203,7 +221,8 @@ static void prepare(struct forward *f, const float *x, const struct matrix *cons
  * threads end together. */
 static uint32_t pieces(const struct worker *w, const struct matrix *m, uint32_t panels) {
     size_t panel = m->layout == MATRIX_PANEL ? m->panel_bytes : m->row_bytes * PANEL_ROWS;
-    size_t by_bytes = PIECE_BYTES / (panel + 1) / w->f->n_rows + 1, by_threads = panels / (w->count * 4) + 1;
+    size_t by_bytes = PIECE_BYTES / (panel + 1) / w->f->n_rows + 1,
+           by_threads = panels / (w->count * 4) + 1;
     return (uint32_t)(by_bytes < by_threads ? by_bytes : by_threads);
 }
 
@@ -223,9 +242,11 @@ static void multiply(struct worker *w, const struct product *list, size_t n, uin
         uint32_t end = total - at < step ? total : at + step, base = 0;
         for (size_t i = 0; i < n; i++) {
             uint32_t panels = matrix_panels(list[i].m);
-            uint32_t from = at > base ? at - base : 0, to = end - base < panels ? end - base : panels;
+            uint32_t from = at > base ? at - base : 0,
+                     to = end - base < panels ? end - base : panels;
             if (end > base && from < to)
-                matmul(f->k, list[i].m, f->act[list[i].m->act], rows, from, to - from, list[i].y, list[i].m->rows, w->s->matmul);
+                matmul(f->k, list[i].m, f->act[list[i].m->act], rows, from, to - from, list[i].y,
+                       list[i].m->rows, w->s->matmul);
             base += panels;
         }
     }
@@ -244,9 +265,11 @@ static void embed_row(struct worker *w, uint32_t row) {
         scale_row(f->k, x, net->embed_scale, net->m->hidden);
     if (f->taps != NULL && f->taps->embed != NULL)
         memcpy(row_of(f->taps->embed, net->m->hidden, row), x, net->m->hidden * sizeof *x);
-    rope_row(f->rope, 'F', f->slices[p->slice].long_rope, p->position, row_of(f->cosine[0], pairs, row), row_of(f->sine[0], pairs, row));
+    rope_row(f->rope, 'F', f->slices[p->slice].long_rope, p->position,
+             row_of(f->cosine[0], pairs, row), row_of(f->sine[0], pairs, row));
     if (net->m->window > 0)
-        rope_row(f->rope, 's', false, p->position, row_of(f->cosine[1], pairs, row), row_of(f->sine[1], pairs, row));
+        rope_row(f->rope, 's', false, p->position, row_of(f->cosine[1], pairs, row),
+                 row_of(f->sine[1], pairs, row));
 }
 
 /* x += post(y) */
@@ -262,13 +285,15 @@ static void add_result(struct worker *w, uint32_t row, const float *post) {
 
 static void norm_row(struct worker *w, uint32_t row, const float *weight, float *out) {
     const struct net *net = w->f->net;
-    rmsnorm(w->f->k, row_of(w->f->x, net->m->hidden, row), weight, net->norm_plus_one, net->m->eps, net->m->hidden, out);
+    rmsnorm(w->f->k, row_of(w->f->x, net->m->hidden, row), weight, net->norm_plus_one, net->m->eps,
+            net->m->hidden, out);
 }
 
 static void tap_layer(const struct forward *f, uint32_t layer, uint32_t row) {
     size_t h = f->net->m->hidden;
     if (f->taps != NULL && f->taps->layers != NULL)
-        memcpy(f->taps->layers + ((size_t)layer * f->n_rows + row) * h, f->x + row * h, h * sizeof(float));
+        memcpy(f->taps->layers + ((size_t)layer * f->n_rows + row) * h, f->x + row * h,
+               h * sizeof(float));
 }
 
 /* ------------------------------------------------------------------ attention */
@@ -291,17 +316,20 @@ static void start_layer(struct worker *w, uint32_t i) {
     worker_sync(w);
 }
 
-static void place_head(const struct forward *f, const struct layer *l, float *x, const float *norm, uint32_t row) {
+static void place_head(const struct forward *f, const struct layer *l, float *x, const float *norm,
+                       uint32_t row) {
     const struct model *m = f->net->m;
     uint32_t table = l->kind == 's', pairs = m->rotary / 2;
     if (norm != NULL)
         rmsnorm(f->k, x, norm, f->net->norm_plus_one, m->eps, m->head_dim, x);
     if (l->kind != 'N')
-        rope_apply(f->k, x, row_of(f->cosine[table], pairs, row), row_of(f->sine[table], pairs, row), pairs, f->net->interleaved_rope);
+        rope_apply(f->k, x, row_of(f->cosine[table], pairs, row),
+                   row_of(f->sine[table], pairs, row), pairs, f->net->interleaved_rope);
 }
 
 /* Norm and rope of the queries and the key of one kv head; key and value go into the cache. */
-static void place_group(const struct forward *f, const struct layer *l, uint32_t layer, uint32_t row, uint32_t kv_head) {
+static void place_group(const struct forward *f, const struct layer *l, uint32_t layer,
+                        uint32_t row, uint32_t kv_head) {
     const struct model *m = f->net->m;
     size_t d = m->head_dim;
     const struct row_place *p = &f->place[row];
@@ -309,7 +337,8 @@ static void place_group(const struct forward *f, const struct layer *l, uint32_t
     const struct kv_layer *cache = &kv->layers[layer];
     float *key = row_of(f->k_new, m->kv_heads * d, row) + kv_head * d;
     for (uint32_t g = 0; g < f->group; g++)
-        place_head(f, l, row_of(f->q, m->heads * d, row) + (kv_head * f->group + g) * d, l->q_norm, row);
+        place_head(f, l, row_of(f->q, m->heads * d, row) + (kv_head * f->group + g) * d, l->q_norm,
+                   row);
     place_head(f, l, key, l->k_norm, row);
     kv_store(f->k, kv->type, key, d, kv_row(kv, cache->keys, cache, kv_head, p->position));
     kv_store(f->k, kv->type, row_of(f->v_new, m->kv_heads * d, row) + kv_head * d, d,
@@ -351,7 +380,8 @@ static void gate_and_up(struct worker *w, const struct layer *l) {
         matmul(f->k, &l->up, f->act[l->up.act], f->n_rows, at, n, f->up, width, w->s->matmul);
         for (uint32_t row = 0; row < f->n_rows; row++) {
             float *gate = row_of(f->gate, width, row) + first;
-            (gelu ? gelu_mul : silu_mul)(f->k, gate, row_of(f->up, width, row) + first, end - first, gate);
+            (gelu ? gelu_mul : silu_mul)(f->k, gate, row_of(f->up, width, row) + first, end - first,
+                                         gate);
         }
     }
 }
@@ -400,7 +430,8 @@ static void finish_rows(struct worker *w) {
             continue;
         norm_row(w, row, net->final_norm, w->s->row);
         if (tapped)
-            memcpy(row_of(f->taps->final_norm, net->m->hidden, row), w->s->row, net->m->hidden * sizeof(float));
+            memcpy(row_of(f->taps->final_norm, net->m->hidden, row), w->s->row,
+                   net->m->hidden * sizeof(float));
         if (f->place[row].logit >= 0)
             prepare(f, w->s->row, out, 1, (uint32_t)f->place[row].logit);
     }
@@ -413,7 +444,8 @@ static void make_logits(struct worker *w) {
     multiply(w, &(struct product){ &f->net->output, f->logits }, 1, f->n_logits);
     worker_sync(w);
     for (uint32_t u; (u = ticket_take(worker_ticket(w), 1)) < f->n_logits * parts;) {
-        size_t first = u % parts * CHECK_PIECE, n = v - first < CHECK_PIECE ? v - first : CHECK_PIECE;
+        size_t first = u % parts * CHECK_PIECE,
+               n = v - first < CHECK_PIECE ? v - first : CHECK_PIECE;
         check_finite(f, f->logits + u / parts * v + first, n);
     }
 }
@@ -433,48 +465,59 @@ static void walk(void *arg, unsigned index, unsigned count) {
 
 /* ------------------------------------------------------------------ run */
 
-static slm_err check_slice(const struct forward *f, const struct slice *slices, size_t i, slm_why *why) {
+static slm_err check_slice(const struct forward *f, const struct slice *slices, size_t i,
+                           slm_why *why) {
     const struct slice *s = &slices[i];
     const struct kv *kv = s->kv;
     for (size_t j = 0; j < i; j++)
         if (slices[j].kv == kv)
-            return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "slices %zu and %zu continue the same sequence", j, i);
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "slices %zu and %zu continue the same sequence", j, i);
     if (kv->m != f->net->m)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "slice %zu is a sequence of another model", i);
     if (s->n == 0 || s->n > kv->chunk)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "slice %zu has %u rows, expected 1 to %u", i, s->n, kv->chunk);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "slice %zu has %u rows, expected 1 to %u", i,
+                    s->n, kv->chunk);
     if (s->n > kv->context - kv->length)
-        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET, "%u more positions after %u exceed the context of %u", s->n, kv->length,
+        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET,
+                    "%u more positions after %u exceed the context of %u", s->n, kv->length,
                     kv->context);
     if (kv->context > f->context)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "a sequence of %u positions, scratch for %u", kv->context, f->context);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "a sequence of %u positions, scratch for %u",
+                    kv->context, f->context);
     if (s->long_rope && f->net->m->rope.kind != ROPE_LONG)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%s has no long rope factors", f->net->m->name);
     if (kv->long_rope >= 0 && kv->long_rope != (int8_t)s->long_rope)
-        return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "the sequence's %u positions were turned with the %s rope factors", kv->length,
+        return fail(why, SLM_E_STATE, SLM_NO_OFFSET,
+                    "the sequence's %u positions were turned with the %s rope factors", kv->length,
                     s->long_rope ? "short" : "long");
     return SLM_OK;
 }
 
 /* Places of all rows, and the rows whose logits are wanted. */
-static slm_err lay_out(struct forward *f, const struct slice *slices, size_t n_slices, enum logit_rows rows, slm_why *why) {
+static slm_err lay_out(struct forward *f, const struct slice *slices, size_t n_slices,
+                       enum logit_rows rows, slm_why *why) {
     uint32_t row = 0, units = 0, logits = 0;
     for (size_t i = 0; i < n_slices; i++) {
         const struct slice *s = &slices[i];
         TRY(check_slice(f, slices, i, why));
         if (s->n > f->max_rows - row)
-            return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "more than %u rows in one batch", f->max_rows);
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "more than %u rows in one batch",
+                        f->max_rows);
         f->slices[i] = *s;
         f->slice_row[i] = row;
         f->slice_unit[i] = units;
         units += (s->n + f->tile_tokens - 1) / f->tile_tokens * f->net->m->kv_heads;
         for (uint32_t j = 0; j < s->n; j++, row++) {
             bool wanted = rows == LOGITS_ALL || (rows == LOGITS_LAST && j + 1 == s->n);
-            f->place[row] = (struct row_place){ .slice = (uint32_t)i, .position = s->kv->length + j, .logit = wanted ? (int32_t)logits++ : -1 };
+            f->place[row] = (struct row_place){ .slice = (uint32_t)i,
+                                                .position = s->kv->length + j,
+                                                .logit = wanted ? (int32_t)logits++ : -1 };
         }
     }
     if (logits > f->max_logit_rows)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%u rows of logits, at most %u", logits, f->max_logit_rows);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%u rows of logits, at most %u", logits,
+                    f->max_logit_rows);
     f->slice_row[n_slices] = row;
     f->slice_unit[n_slices] = units;
     f->n_rows = row;
@@ -486,7 +529,9 @@ static slm_err lay_out(struct forward *f, const struct slice *slices, size_t n_s
 static slm_err check_ids(const struct forward *f, const int32_t *ids, slm_why *why) {
     for (uint32_t i = 0; i < f->n_rows; i++)
         if (ids[i] < 0 || (uint32_t)ids[i] >= f->net->m->vocab)
-            return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "id %d at place %u lies outside the vocabulary of %u", ids[i], i, f->net->m->vocab);
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "id %d at place %u lies outside the vocabulary of %u", ids[i], i,
+                        f->net->m->vocab);
     return SLM_OK;
 }
 
@@ -504,20 +549,24 @@ static void grow(struct forward *f) {
     }
 }
 
-slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices, const int32_t *ids,
-                    enum logit_rows rows, float *logits, const struct forward_taps *taps, slm_why *why) {
+slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices,
+                    const int32_t *ids, enum logit_rows rows, float *logits,
+                    const struct forward_taps *taps, slm_why *why) {
     if (n_slices == 0 || n_slices > f->max_rows)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%zu slices, expected 1 to %u", n_slices, f->max_rows);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%zu slices, expected 1 to %u", n_slices,
+                    f->max_rows);
     TRY(lay_out(f, slices, n_slices, rows, why));
     TRY(check_ids(f, ids, why));
     f->ids = ids;
     f->logits = logits;
     f->taps = taps;
     f->broken = false;
-    memset(f->tickets, 0, ((size_t)f->net->m->layers * LAYER_PHASES + EXTRA_PHASES) * sizeof *f->tickets);
+    memset(f->tickets, 0,
+           ((size_t)f->net->m->layers * LAYER_PHASES + EXTRA_PHASES) * sizeof *f->tickets);
     pool_run(f->pool, walk, f);
     grow(f);
     if (f->broken)
-        return fail(why, SLM_E_NUMERIC, SLM_NO_OFFSET, "the computation gave a number that is not finite");
+        return fail(why, SLM_E_NUMERIC, SLM_NO_OFFSET,
+                    "the computation gave a number that is not finite");
     return SLM_OK;
 }

@@ -9,12 +9,12 @@
 
 /* What one thread has for itself. All 64-byte aligned. */
 struct thread_scratch {
-    uint8_t *matmul;   /* the largest that any matrix asks for */
-    float *row;        /* [widest of H, Q, F] */
-    float *queries;    /* [tile][head_dim] */
-    float *scores;     /* [tile][SPAN] */
-    float *mixed;      /* [tile][head_dim] of one span */
-    float *total;      /* [tile][head_dim] of all spans so far */
+    uint8_t *matmul;                                /* the largest that any matrix asks for */
+    float *row;                                     /* [widest of H, Q, F] */
+    float *queries;                                 /* [tile][head_dim] */
+    float *scores;                                  /* [tile][SPAN] */
+    float *mixed;                                   /* [tile][head_dim] of one span */
+    float *total;                                   /* [tile][head_dim] of all spans so far */
     float *span_max, *span_sum, *run_max, *run_sum; /* [tile] */
 };
 
@@ -32,25 +32,26 @@ struct forward {
     struct pool *pool;
     uint32_t max_rows, max_logit_rows, context;
     unsigned threads;
-    uint32_t group;        /* query heads that share a kv head */
-    uint32_t tile_tokens;  /* tokens of a query tile */
-    uint32_t tile;         /* its queries: tile_tokens x group */
-    bool needs[ACT_COUNT]; /* forms of activations that some matrix wants */
+    uint32_t group;            /* query heads that share a kv head */
+    uint32_t tile_tokens;      /* tokens of a query tile */
+    uint32_t tile;             /* its queries: tile_tokens x group */
+    bool needs[ACT_COUNT];     /* forms of activations that some matrix wants */
     size_t act_row[ACT_COUNT]; /* bytes of the widest row in that form */
 
     /* Rows of the batch [R = max_rows]. H hidden, Q heads x head_dim, K kv_heads x head_dim, F ffn. */
-    float *x;              /* [R, H] residual stream */
-    float *y;              /* [R, H] result of attention or ffn before it is added */
+    float *x;                       /* [R, H] residual stream */
+    float *y;                       /* [R, H] result of attention or ffn before it is added */
     float *q, *k_new, *v_new, *mix; /* [R, Q], [R, K], [R, K], [R, Q] */
-    float *gate, *up;      /* [R, F]; share the memory of the four above */
-    uint8_t *act[ACT_COUNT]; /* [R][act_row] */
-    float *cosine[2], *sine[2]; /* [R, pairs]: of full and of sliding layers */
-    struct row_place *place; /* [R] */
-    struct slice *slices;  /* [R] copy for the run */
-    uint32_t *slice_row;   /* [R + 1] first row of each slice */
-    uint32_t *slice_unit;  /* [R + 1] first unit of attention work of each slice */
-    float *partial;        /* [heads x spans of the context][head_dim + 2]: span results of a decoding step */
-    struct ticket *tickets; /* [phases] */
+    float *gate, *up;               /* [R, F]; share the memory of the four above */
+    uint8_t *act[ACT_COUNT];        /* [R][act_row] */
+    float *cosine[2], *sine[2];     /* [R, pairs]: of full and of sliding layers */
+    struct row_place *place;        /* [R] */
+    struct slice *slices;           /* [R] copy for the run */
+    uint32_t *slice_row;            /* [R + 1] first row of each slice */
+    uint32_t *slice_unit;           /* [R + 1] first unit of attention work of each slice */
+    float *
+        partial; /* [heads x spans of the context][head_dim + 2]: span results of a decoding step */
+    struct ticket *tickets;         /* [phases] */
     struct thread_scratch *scratch; /* [threads] */
     uint8_t *block;
 
@@ -59,7 +60,7 @@ struct forward {
     const int32_t *ids;
     float *logits;
     const struct forward_taps *taps;
-    _Atomic bool broken;   /* a number is not finite */
+    _Atomic bool broken; /* a number is not finite */
 };
 
 /* A thread inside forward_run. All threads pass the same phases, so that the ticket of a phase is

@@ -5,7 +5,8 @@
  * its last row is already stored. One block for everything; pages that are never written cost nothing. */
 #include "model/kv.h"
 
-static uint32_t layer_capacity(const struct model *m, uint32_t layer, uint32_t context, uint32_t chunk) {
+static uint32_t layer_capacity(const struct model *m, uint32_t layer, uint32_t context,
+                               uint32_t chunk) {
     if (pattern_at(m->pattern, layer) != 's')
         return context;
     uint64_t ring = (uint64_t)m->window - 1 + chunk;
@@ -15,18 +16,20 @@ static uint32_t layer_capacity(const struct model *m, uint32_t layer, uint32_t c
 /* Bytes of one layer's keys (or values), rounded so that the next ones are aligned too. */
 static bool half_bytes(const struct model *m, enum kv_type type, uint32_t capacity, size_t *out) {
     size_t n;
-    if (!mul_ok(kv_row_bytes(type, m->head_dim), m->kv_heads, &n) || !mul_ok(n, capacity, &n) || !add_ok(n, MEM_ALIGN - 1, &n))
+    if (!mul_ok(kv_row_bytes(type, m->head_dim), m->kv_heads, &n) || !mul_ok(n, capacity, &n) ||
+        !add_ok(n, MEM_ALIGN - 1, &n))
         return false;
     *out = n / MEM_ALIGN * MEM_ALIGN;
     return true;
 }
 
 /* Bytes of the block; false when they do not fit. */
-static bool block_bytes(const struct model *m, enum kv_type type, uint32_t context, uint32_t chunk, size_t *out) {
+static bool block_bytes(const struct model *m, enum kv_type type, uint32_t context, uint32_t chunk,
+                        size_t *out) {
     size_t total = 0, half;
     for (uint32_t i = 0; i < m->layers; i++)
-        if (!half_bytes(m, type, layer_capacity(m, i, context, chunk), &half) || !add_ok(total, half, &total) ||
-            !add_ok(total, half, &total))
+        if (!half_bytes(m, type, layer_capacity(m, i, context, chunk), &half) ||
+            !add_ok(total, half, &total) || !add_ok(total, half, &total))
             return false;
     *out = total;
     return true;
@@ -39,15 +42,17 @@ uint64_t kv_bytes(const struct model *m, enum kv_type type, uint32_t context, ui
     return (uint64_t)block + sizeof(struct kv) + (uint64_t)m->layers * sizeof(struct kv_layer);
 }
 
-slm_err kv_new(const struct slm_hooks *h, const struct model *m, enum kv_type type, uint32_t context, uint32_t chunk,
-               struct kv **out, slm_why *why) {
+slm_err kv_new(const struct slm_hooks *h, const struct model *m, enum kv_type type,
+               uint32_t context, uint32_t chunk, struct kv **out, slm_why *why) {
     size_t bytes;
     *out = NULL;
     if (context == 0 || chunk == 0 || (unsigned)type >= KV_COUNT)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "keys and values of type %d for %u positions in chunks of %u", (int)type, context,
-                    chunk);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "keys and values of type %d for %u positions in chunks of %u", (int)type,
+                    context, chunk);
     if (!block_bytes(m, type, context, chunk, &bytes))
-        return fail(why, SLM_E_NOMEM, SLM_NO_OFFSET, "keys and values of %u positions are too many bytes", context);
+        return fail(why, SLM_E_NOMEM, SLM_NO_OFFSET,
+                    "keys and values of %u positions are too many bytes", context);
     struct kv *kv = mem_zalloc(h, 1, sizeof *kv);
     if (kv == NULL)
         return fail_nomem(why, "keys and values", sizeof *kv);

@@ -16,15 +16,17 @@ struct kv {
     const struct model *m; /* borrowed */
     enum kv_type type;
     uint32_t context, chunk;
-    uint32_t length;       /* positions held */
-    uint32_t high;         /* positions ever written since empty: rings have lost what lies before high - capacity */
-    int8_t long_rope;      /* factors that the keys were turned with; -1: empty */
-    size_t row_bytes;      /* of one head's key or value */
-    uint8_t *block;        /* everything, one allocation */
+    uint32_t length; /* positions held */
+    uint32_t
+        high; /* positions ever written since empty: rings have lost what lies before high - capacity */
+    int8_t long_rope;        /* factors that the keys were turned with; -1: empty */
+    size_t row_bytes;        /* of one head's key or value */
+    uint8_t *block;          /* everything, one allocation */
     struct kv_layer *layers; /* [m->layers] */
 };
 
-static inline uint8_t *kv_row(const struct kv *kv, uint8_t *base, const struct kv_layer *l, uint32_t head, uint32_t position) {
+static inline uint8_t *kv_row(const struct kv *kv, uint8_t *base, const struct kv_layer *l,
+                              uint32_t head, uint32_t position) {
     return base + ((size_t)head * l->capacity + position % l->capacity) * kv->row_bytes;
 }
 

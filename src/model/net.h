@@ -30,12 +30,12 @@ enum trust {
     TRUST_DERIVED,  /* a known family with other numbers: runs, "derived, not verified" */
 };
 struct facts {
-    struct model m;        /* numbers of this file; m.name of the known model, or the file's own name */
+    struct model m; /* numbers of this file; m.name of the known model, or the file's own name */
     const struct model *known; /* table row that it equals; NULL for a derived one */
     enum trust trust;
     bool from_gguf;
-    bool has_vision;       /* the model also has an image tower, which is not used */
-    struct arena arena;    /* owns rope factors, pattern and names when they came from the file */
+    bool has_vision;    /* the model also has an image tower, which is not used */
+    struct arena arena; /* owns rope factors, pattern and names when they came from the file */
 };
 /* Both read a file's numbers, refuse what the engine does not compute (by name, E_UNSUPPORTED), and
  * compare with the known models: a file of the same family, layers, hidden, heads, ffn, vocabulary
@@ -45,36 +45,38 @@ struct facts {
  *       the file does not say which it is; may be NULL.
  * On failure *out holds nothing that needs freeing. */
 /* HF: text of config.json and generation_config.json (the latter may be NULL). */
-slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t n, const char *generation,
-                          size_t n_generation, const char *hint, struct facts *out, slm_why *why);
-slm_err facts_from_gguf(const struct slm_hooks *h, const struct tensors *t, const char *hint, struct facts *out,
-                        slm_why *why);
+slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t n,
+                          const char *generation, size_t n_generation, const char *hint,
+                          struct facts *out, slm_why *why);
+slm_err facts_from_gguf(const struct slm_hooks *h, const struct tensors *t, const char *hint,
+                        struct facts *out, slm_why *why);
 /* The facts of a table row, for plans without a file. */
 void facts_from_model(const struct slm_hooks *h, const struct model *m, struct facts *out);
 void facts_free(struct facts *f);
 
 /* ---- net ---- */
 struct layer {
-    char kind;               /* 'F', 's', 'N' */
-    struct matrix q, k, v;   /* separate, or row ranges of qkv (fused): each its own matrix */
+    char kind;             /* 'F', 's', 'N' */
+    struct matrix q, k, v; /* separate, or row ranges of qkv (fused): each its own matrix */
     struct matrix o, gate, up, down;
-    const float *attn_norm, *post_attn_norm, *ffn_norm, *post_ffn_norm; /* float32 [H]; NULL if none */
-    const float *q_norm, *k_norm;                                      /* [head_dim]; NULL if none */
+    const float *attn_norm, *post_attn_norm, *ffn_norm,
+        *post_ffn_norm;           /* float32 [H]; NULL if none */
+    const float *q_norm, *k_norm; /* [head_dim]; NULL if none */
 };
 struct net {
     const struct slm_hooks *hooks;
-    const struct model *m;   /* borrowed from facts */
+    const struct model *m; /* borrowed from facts */
     const struct kernels *kernels;
     struct matrix embed, output; /* output shares embed's data when tied */
     const float *final_norm;
-    struct layer *layers;    /* [m->layers] */
-    bool norm_plus_one;      /* of this file (false for GGUF, which holds 1 + w) */
-    bool interleaved_rope;   /* q and k rows stand as pairs (2i, 2i + 1) in the matrices as bound */
-    bool has_vision;         /* the file holds an image tower (not bound) */
-    float embed_scale;       /* 1, or sqrt(H) in float32 */
-    bool exact;              /* PLAIN matrices, float32 everything */
-    struct arena arena;      /* small things: norms as float32, layers */
-    uint8_t *packed;         /* one block for all panels, or NULL */
+    struct layer *layers;  /* [m->layers] */
+    bool norm_plus_one;    /* of this file (false for GGUF, which holds 1 + w) */
+    bool interleaved_rope; /* q and k rows stand as pairs (2i, 2i + 1) in the matrices as bound */
+    bool has_vision;       /* the file holds an image tower (not bound) */
+    float embed_scale;     /* 1, or sqrt(H) in float32 */
+    bool exact;            /* PLAIN matrices, float32 everything */
+    struct arena arena;    /* small things: norms as float32, layers */
+    uint8_t *packed;       /* one block for all panels, or NULL */
     uint64_t mapped_bytes, packed_bytes;
 };
 /* progress: called with bytes done and in all; returns false to cancel. May be NULL. */
@@ -82,42 +84,43 @@ typedef bool (*net_progress)(void *user, uint64_t done, uint64_t total);
 struct net_options {
     bool exact;
     const struct kernels *kernels;
-    struct pool *pool;       /* for packing */
+    struct pool *pool; /* for packing */
     net_progress progress;
     void *user;
 };
 /* Finds every tensor (all aliases of the family), checks shapes and types, refuses missing, extra
  * (outside a list of known ignorable: rotary tables, vision tower, lm_head that equals the
  * embedding) and mis-shaped ones, packs matrices. `t` and `f` must outlive net. */
-slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensors *t, const struct facts *f,
-                 const struct net_options *o, slm_why *why);
+slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensors *t,
+                 const struct facts *f, const struct net_options *o, slm_why *why);
 void net_free(struct net *net);
 
 /* ---- plan ---- */
 struct plan_request {
-    uint32_t context;   /* positions of one sequence */
-    uint32_t sequences; /* how many of them */
-    uint32_t chunk;     /* rows of one forward call at most */
-    uint32_t logit_rows;/* rows of logits kept at most */
+    uint32_t context;    /* positions of one sequence */
+    uint32_t sequences;  /* how many of them */
+    uint32_t chunk;      /* rows of one forward call at most */
+    uint32_t logit_rows; /* rows of logits kept at most */
     enum kv_type kv;
     unsigned threads;
     bool exact;
 };
 struct plan {
-    uint64_t weights_file;   /* bytes of tensors in the file that stay mapped and are read while running */
+    uint64_t
+        weights_file; /* bytes of tensors in the file that stay mapped and are read while running */
     uint64_t weights_packed; /* bytes of panels in memory */
     uint64_t kv_per_sequence, kv;
-    uint64_t scratch;        /* rows, logits, per-thread */
-    uint64_t vocabulary;     /* tokenizer and template, estimated from their sizes */
-    uint64_t total;          /* expected peak of the process beyond its own code */
+    uint64_t scratch;    /* rows, logits, per-thread */
+    uint64_t vocabulary; /* tokenizer and template, estimated from their sizes */
+    uint64_t total;      /* expected peak of the process beyond its own code */
 };
-slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k, const struct plan_request *r,
-                  struct plan *out, slm_why *why);
+slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k,
+                  const struct plan_request *r, struct plan *out, slm_why *why);
 
 /* ---- keys and values of one sequence ---- */
 struct kv;
-slm_err kv_new(const struct slm_hooks *h, const struct model *m, enum kv_type type, uint32_t context, uint32_t chunk,
-               struct kv **out, slm_why *why);
+slm_err kv_new(const struct slm_hooks *h, const struct model *m, enum kv_type type,
+               uint32_t context, uint32_t chunk, struct kv **out, slm_why *why);
 void kv_free(struct kv *kv);
 uint64_t kv_bytes(const struct model *m, enum kv_type type, uint32_t context, uint32_t chunk);
 uint32_t kv_length(const struct kv *kv);
@@ -132,29 +135,33 @@ bool kv_can_truncate(const struct kv *kv, uint32_t n);
 struct rope;
 slm_err rope_new(const struct slm_hooks *h, const struct model *m, struct rope **out, slm_why *why);
 void rope_free(struct rope *r);
-void rope_row(const struct rope *r, char layer_kind, bool long_rope, uint32_t position, float *cosine, float *sine);
+void rope_row(const struct rope *r, char layer_kind, bool long_rope, uint32_t position,
+              float *cosine, float *sine);
 
 /* ---- forward ---- */
 /* Consecutive new positions of one sequence; the rows of a batch are its slices one after another. */
 struct slice {
-    struct kv *kv;       /* grows by n */
-    uint32_t n;          /* rows, >= 1; kv_length(kv) + n <= context */
-    bool long_rope;      /* ROPE_LONG models: this sequence uses the long factors */
+    struct kv *kv;  /* grows by n */
+    uint32_t n;     /* rows, >= 1; kv_length(kv) + n <= context */
+    bool long_rope; /* ROPE_LONG models: this sequence uses the long factors */
 };
 enum logit_rows { LOGITS_NONE, LOGITS_LAST /* of each slice */, LOGITS_ALL };
-struct forward_taps { /* for goldens and `logits --hidden`; NULL pointers are skipped */
-    float *embed;     /* [rows, H] */
-    float *layers;    /* [L, rows, H] */
-    float *final_norm;/* [rows, H] */
+struct forward_taps {  /* for goldens and `logits --hidden`; NULL pointers are skipped */
+    float *embed;      /* [rows, H] */
+    float *layers;     /* [L, rows, H] */
+    float *final_norm; /* [rows, H] */
 };
 struct forward; /* scratch of one session: sized once, allocates nothing afterwards */
-slm_err forward_new(const struct slm_hooks *h, const struct net *net, const struct rope *rope, struct pool *pool,
-                    uint32_t max_rows, uint32_t max_logit_rows, uint32_t context, struct forward **out, slm_why *why);
+slm_err forward_new(const struct slm_hooks *h, const struct net *net, const struct rope *rope,
+                    struct pool *pool, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context,
+                    struct forward **out, slm_why *why);
 void forward_free(struct forward *f);
-uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context, unsigned threads);
+uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_logit_rows,
+                       uint32_t context, unsigned threads);
 /* ids [sum of n]. logits: [n rows asked for, vocab] in row order. Returns E_ARG for an id outside the
  * vocabulary rows, E_NUMERIC when a logit is not finite (the kv is then truncated back). */
-slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices, const int32_t *ids,
-                    enum logit_rows rows, float *logits, const struct forward_taps *taps, slm_why *why);
+slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices,
+                    const int32_t *ids, enum logit_rows rows, float *logits,
+                    const struct forward_taps *taps, slm_why *why);
 
 #endif

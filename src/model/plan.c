@@ -16,7 +16,8 @@ static bool add_all(uint64_t *total, const uint64_t *parts, size_t n) {
     return true;
 }
 
-static slm_err count(const struct net *net, const struct plan_request *r, struct plan *p, slm_why *why) {
+static slm_err count(const struct net *net, const struct plan_request *r, struct plan *p,
+                     slm_why *why) {
     const struct model *m = net->m;
     uint64_t logits = (uint64_t)r->logit_rows * m->vocab * sizeof(float);
     uint64_t scratch = forward_bytes(net, r->chunk, r->logit_rows, r->context, r->threads);
@@ -25,22 +26,29 @@ static slm_err count(const struct net *net, const struct plan_request *r, struct
     p->weights_packed = net->packed_bytes;
     p->kv_per_sequence = kv_bytes(m, r->kv, r->context, r->chunk);
     p->vocabulary = (uint64_t)m->vocab * VOCABULARY_BYTES_PER_TOKEN;
-    if (!mul_u64_ok(p->kv_per_sequence, r->sequences, &p->kv) || !add_u64_ok(scratch, logits, &p->scratch) ||
-        !add_all(&all, (const uint64_t[]){ p->weights_file, p->weights_packed, p->kv, p->scratch, p->vocabulary }, 5))
-        return fail(why, SLM_E_MEMORY, SLM_NO_OFFSET, "a context of %u positions for %u sequences is too many bytes", r->context,
+    if (!mul_u64_ok(p->kv_per_sequence, r->sequences, &p->kv) ||
+        !add_u64_ok(scratch, logits, &p->scratch) ||
+        !add_all(&all,
+                 (const uint64_t[]){ p->weights_file, p->weights_packed, p->kv, p->scratch,
+                                     p->vocabulary },
+                 5))
+        return fail(why, SLM_E_MEMORY, SLM_NO_OFFSET,
+                    "a context of %u positions for %u sequences is too many bytes", r->context,
                     r->sequences);
     p->total = all;
     return SLM_OK;
 }
 
-slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k, const struct plan_request *r,
-                  struct plan *out, slm_why *why) {
+slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k,
+                  const struct plan_request *r, struct plan *out, slm_why *why) {
     struct net net = { .kernels = k, .exact = r->exact };
     struct bindings b;
     struct plan p = { 0 };
     const struct slm_hooks *h = t != NULL ? t->hooks : f->arena.hooks;
-    if (r->context == 0 || r->sequences == 0 || r->chunk == 0 || r->threads == 0 || r->logit_rows > r->chunk)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "a plan for %u positions, %u sequences, chunks of %u, %u threads", r->context,
+    if (r->context == 0 || r->sequences == 0 || r->chunk == 0 || r->threads == 0 ||
+        r->logit_rows > r->chunk)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "a plan for %u positions, %u sequences, chunks of %u, %u threads", r->context,
                     r->sequences, r->chunk, r->threads);
     slm_err err = weights_bind(&net, &b, h, t, f, true, why);
     if (err == SLM_OK)

@@ -29,7 +29,8 @@ static float frequency(float theta, uint32_t i, uint32_t rotary, float factor) {
     return 1.0f / (factor * power);
 }
 
-slm_err rope_new(const struct slm_hooks *h, const struct model *m, struct rope **out, slm_why *why) {
+slm_err rope_new(const struct slm_hooks *h, const struct model *m, struct rope **out,
+                 slm_why *why) {
     const struct rope_scaling *s = &m->rope;
     uint32_t n = m->rotary / 2;
     size_t bytes = sizeof(struct rope) + 3 * (size_t)n * sizeof(double);
@@ -50,7 +51,9 @@ slm_err rope_new(const struct slm_hooks *h, const struct model *m, struct rope *
             r->full[i] = (double)frequency(m->theta, i, m->rotary, s->short_factors[i]);
             r->full_long[i] = (double)frequency(m->theta, i, m->rotary, s->long_factors[i]);
         }
-        r->sliding[i] = m->theta_sliding > 0.0f ? (double)frequency(m->theta_sliding, i, m->rotary, 1.0f) : r->full[i];
+        r->sliding[i] = m->theta_sliding > 0.0f
+                            ? (double)frequency(m->theta_sliding, i, m->rotary, 1.0f)
+                            : r->full[i];
     }
     *out = r;
     return SLM_OK;
@@ -63,7 +66,8 @@ void rope_free(struct rope *r) {
     mem_free(&h, r);
 }
 
-void rope_row(const struct rope *r, char layer_kind, bool long_rope, uint32_t position, float *cosine, float *sine) {
+void rope_row(const struct rope *r, char layer_kind, bool long_rope, uint32_t position,
+              float *cosine, float *sine) {
     const double *f = layer_kind == 's' ? r->sliding : long_rope ? r->full_long : r->full;
     for (uint32_t i = 0; i < r->n_pairs; i++) {
         double angle = (double)position * f[i];

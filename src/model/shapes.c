@@ -10,21 +10,30 @@
 static bool family_has(const struct model *m, enum slot s) {
     const struct family *f = m->family;
     switch (s) {
-    case SLOT_OUTPUT: return !m->tied;
+    case SLOT_OUTPUT:
+        return !m->tied;
     case SLOT_ROPE_LONG:
-    case SLOT_ROPE_SHORT: return m->rope.kind == ROPE_LONG;
+    case SLOT_ROPE_SHORT:
+        return m->rope.kind == ROPE_LONG;
     case SLOT_Q:
     case SLOT_K:
-    case SLOT_V: return !f->fused_qkv;
-    case SLOT_QKV: return f->fused_qkv;
+    case SLOT_V:
+        return !f->fused_qkv;
+    case SLOT_QKV:
+        return f->fused_qkv;
     case SLOT_GATE:
-    case SLOT_UP: return !f->fused_gate_up;
-    case SLOT_GATE_UP: return f->fused_gate_up;
+    case SLOT_UP:
+        return !f->fused_gate_up;
+    case SLOT_GATE_UP:
+        return f->fused_gate_up;
     case SLOT_Q_NORM:
-    case SLOT_K_NORM: return f->qk_norm;
+    case SLOT_K_NORM:
+        return f->qk_norm;
     case SLOT_POST_ATTN_NORM:
-    case SLOT_POST_FFN_NORM: return f->sandwich;
-    default: return true;
+    case SLOT_POST_FFN_NORM:
+        return f->sandwich;
+    default:
+        return true;
     }
 }
 
@@ -35,21 +44,42 @@ unsigned slot_shape(const struct model *m, enum slot s, uint64_t dims[2]) {
         return 0;
     switch (s) {
     case SLOT_EMBED:
-    case SLOT_OUTPUT: rows = m->vocab; break;
+    case SLOT_OUTPUT:
+        rows = m->vocab;
+        break;
     case SLOT_ROPE_LONG:
-    case SLOT_ROPE_SHORT: cols = m->rotary / 2; break;
-    case SLOT_Q: rows = q; break;
+    case SLOT_ROPE_SHORT:
+        cols = m->rotary / 2;
+        break;
+    case SLOT_Q:
+        rows = q;
+        break;
     case SLOT_K:
-    case SLOT_V: rows = k; break;
-    case SLOT_QKV: rows = q + 2 * k; break;
+    case SLOT_V:
+        rows = k;
+        break;
+    case SLOT_QKV:
+        rows = q + 2 * k;
+        break;
     case SLOT_Q_NORM:
-    case SLOT_K_NORM: cols = m->head_dim; break;
-    case SLOT_O: rows = m->hidden, cols = q; break;
+    case SLOT_K_NORM:
+        cols = m->head_dim;
+        break;
+    case SLOT_O:
+        rows = m->hidden, cols = q;
+        break;
     case SLOT_GATE:
-    case SLOT_UP: rows = m->ffn; break;
-    case SLOT_GATE_UP: rows = 2 * (uint64_t)m->ffn; break;
-    case SLOT_DOWN: rows = m->hidden, cols = m->ffn; break;
-    default: break; /* norms of [H] */
+    case SLOT_UP:
+        rows = m->ffn;
+        break;
+    case SLOT_GATE_UP:
+        rows = 2 * (uint64_t)m->ffn;
+        break;
+    case SLOT_DOWN:
+        rows = m->hidden, cols = m->ffn;
+        break;
+    default:
+        break; /* norms of [H] */
     }
     dims[0] = rows > 0 ? rows : cols;
     dims[1] = rows > 0 ? cols : 1;

@@ -22,15 +22,17 @@ struct binder {
     const struct facts *f;
     const struct family *family;
     struct bindings *out;
-    bool *seen;              /* [t->n] tensors that found their slot */
+    bool *seen; /* [t->n] tensors that found their slot */
     bool plan_only;
     slm_why *why;
 };
 
 /* ------------------------------------------------------------------ finding and checking tensors */
 
-static const struct tensor_info *find_slot(struct binder *b, enum slot slot, uint32_t layer, char name[SLOT_NAME]) {
-    const char *const *names = b->f->from_gguf ? &b->family->gguf_names[slot] : b->family->hf_names[slot];
+static const struct tensor_info *find_slot(struct binder *b, enum slot slot, uint32_t layer,
+                                           char name[SLOT_NAME]) {
+    const char *const *names =
+        b->f->from_gguf ? &b->family->gguf_names[slot] : b->family->hf_names[slot];
     size_t n = b->f->from_gguf ? 1 : NAME_ALIASES;
     const struct tensor_info *found = NULL;
     for (size_t i = 0; i < n && names[i] != NULL && found == NULL; i++) {
@@ -53,14 +55,17 @@ static slm_err check_shape(struct binder *b, enum slot slot, const struct tensor
         return SLM_OK;
     char is[64] = "";
     for (uint32_t i = 0, used = 0; i < t->n_dims && used < sizeof is; i++)
-        used += (uint32_t)snprintf(is + used, sizeof is - used, "%s%llu", i > 0 ? ", " : "", (unsigned long long)t->dims[i]);
+        used += (uint32_t)snprintf(is + used, sizeof is - used, "%s%llu", i > 0 ? ", " : "",
+                                   (unsigned long long)t->dims[i]);
     if (n == 1)
-        return fail(b->why, SLM_E_FORMAT, t->offset, "tensor '%s' is [%s], expected [%llu]", t->name, is, (unsigned long long)want[0]);
-    return fail(b->why, SLM_E_FORMAT, t->offset, "tensor '%s' is [%s], expected [%llu, %llu]", t->name, is,
-                (unsigned long long)want[0], (unsigned long long)want[1]);
+        return fail(b->why, SLM_E_FORMAT, t->offset, "tensor '%s' is [%s], expected [%llu]",
+                    t->name, is, (unsigned long long)want[0]);
+    return fail(b->why, SLM_E_FORMAT, t->offset, "tensor '%s' is [%s], expected [%llu, %llu]",
+                t->name, is, (unsigned long long)want[0], (unsigned long long)want[1]);
 }
 
-static slm_err need_slot(struct binder *b, enum slot slot, uint32_t layer, const struct tensor_info **out) {
+static slm_err need_slot(struct binder *b, enum slot slot, uint32_t layer,
+                         const struct tensor_info **out) {
     char name[SLOT_NAME] = "?";
     *out = find_slot(b, slot, layer, name);
     if (*out == NULL)
@@ -70,10 +75,12 @@ static slm_err need_slot(struct binder *b, enum slot slot, uint32_t layer, const
 
 /* ------------------------------------------------------------------ norms */
 
-static slm_err check_finite(struct binder *b, const struct tensor_info *t, const float *x, size_t n) {
+static slm_err check_finite(struct binder *b, const struct tensor_info *t, const float *x,
+                            size_t n) {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i]))
-            return fail(b->why, SLM_E_NUMERIC, t->offset, "tensor '%s' holds %s at index %zu", t->name, isnan(x[i]) ? "NaN" : "infinity", i);
+            return fail(b->why, SLM_E_NUMERIC, t->offset, "tensor '%s' holds %s at index %zu",
+                        t->name, isnan(x[i]) ? "NaN" : "infinity", i);
     return SLM_OK;
 }
 
@@ -86,7 +93,8 @@ static slm_err bind_norm(struct binder *b, enum slot slot, uint32_t layer, const
         return SLM_OK;
     TRY(need_slot(b, slot, layer, &t));
     if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
-        return fail(b->why, SLM_E_UNSUPPORTED, t->offset, "tensor '%s' is of type %s; vectors have to be F32, F16 or BF16", t->name,
+        return fail(b->why, SLM_E_UNSUPPORTED, t->offset,
+                    "tensor '%s' is of type %s; vectors have to be F32, F16 or BF16", t->name,
                     dtype_info(t->dtype)->name);
     if (b->plan_only)
         return SLM_OK;
@@ -102,17 +110,20 @@ static slm_err bind_norm(struct binder *b, enum slot slot, uint32_t layer, const
 /* ------------------------------------------------------------------ matrices */
 
 /* PLAIN over rows [first, first + rows) of the tensor (t NULL: of a bfloat16 one that is not there). */
-static slm_err bind_rows(struct binder *b, const struct tensor_info *t, uint64_t first, uint64_t rows, uint64_t cols,
-                         struct matrix *out) {
+static slm_err bind_rows(struct binder *b, const struct tensor_info *t, uint64_t first,
+                         uint64_t rows, uint64_t cols, struct matrix *out) {
     enum dtype type = t != NULL ? t->dtype : DT_BF16;
     size_t row_bytes;
     if (t != NULL && (!dtype_supported(type) || !dtype_row_bytes(type, cols, &row_bytes)))
-        return fail(b->why, SLM_E_UNSUPPORTED, t->offset, "tensor '%s' of type %s with rows of %llu is not supported", t->name,
+        return fail(b->why, SLM_E_UNSUPPORTED, t->offset,
+                    "tensor '%s' of type %s with rows of %llu is not supported", t->name,
                     dtype_info(type)->name, (unsigned long long)cols);
     if (!dtype_row_bytes(type, cols, &row_bytes) ||
-        !matrix_plain(out, type, (uint32_t)rows, (uint32_t)cols, t != NULL ? t->data + first * row_bytes : NULL))
-        return fail(b->why, SLM_E_FORMAT, t != NULL ? t->offset : SLM_NO_OFFSET, "a matrix of %llu x %llu is too large",
-                    (unsigned long long)rows, (unsigned long long)cols);
+        !matrix_plain(out, type, (uint32_t)rows, (uint32_t)cols,
+                      t != NULL ? t->data + first * row_bytes : NULL))
+        return fail(b->why, SLM_E_FORMAT, t != NULL ? t->offset : SLM_NO_OFFSET,
+                    "a matrix of %llu x %llu is too large", (unsigned long long)rows,
+                    (unsigned long long)cols);
     b->out->list[b->out->n++] = (struct binding){ .matrix = out, .file = t, .first_row = first };
     return SLM_OK;
 }
@@ -128,8 +139,8 @@ static slm_err bind_matrix(struct binder *b, enum slot slot, uint32_t layer, str
 }
 
 /* Row ranges of one tensor, one after another. */
-static slm_err bind_fused(struct binder *b, enum slot slot, uint32_t layer, struct matrix *const parts[], const uint64_t rows[],
-                          size_t n) {
+static slm_err bind_fused(struct binder *b, enum slot slot, uint32_t layer,
+                          struct matrix *const parts[], const uint64_t rows[], size_t n) {
     const struct tensor_info *t = NULL;
     uint64_t first = 0;
     if (b->t != NULL)
@@ -145,7 +156,8 @@ static slm_err bind_projections(struct binder *b, uint32_t i, struct layer *l) {
     const struct model *m = b->net->m;
     uint64_t q = (uint64_t)m->heads * m->head_dim, k = (uint64_t)m->kv_heads * m->head_dim;
     if (b->family->fused_qkv)
-        return bind_fused(b, SLOT_QKV, i, (struct matrix *const[]){ &l->q, &l->k, &l->v }, (const uint64_t[]){ q, k, k }, 3);
+        return bind_fused(b, SLOT_QKV, i, (struct matrix *const[]){ &l->q, &l->k, &l->v },
+                          (const uint64_t[]){ q, k, k }, 3);
     TRY(bind_matrix(b, SLOT_Q, i, &l->q));
     TRY(bind_matrix(b, SLOT_K, i, &l->k));
     if (b->net->interleaved_rope) {
@@ -166,7 +178,8 @@ static slm_err bind_layer(struct binder *b, uint32_t i, struct layer *l) {
     TRY(bind_norm(b, SLOT_POST_ATTN_NORM, i, &l->post_attn_norm));
     TRY(bind_norm(b, SLOT_FFN_NORM, i, &l->ffn_norm));
     if (b->family->fused_gate_up) {
-        TRY(bind_fused(b, SLOT_GATE_UP, i, (struct matrix *const[]){ &l->gate, &l->up }, (const uint64_t[]){ m->ffn, m->ffn }, 2));
+        TRY(bind_fused(b, SLOT_GATE_UP, i, (struct matrix *const[]){ &l->gate, &l->up },
+                       (const uint64_t[]){ m->ffn, m->ffn }, 2));
     } else {
         TRY(bind_matrix(b, SLOT_GATE, i, &l->gate));
         TRY(bind_matrix(b, SLOT_UP, i, &l->up));
@@ -203,13 +216,16 @@ static slm_err bind_output(struct binder *b) {
         TRY(check_shape(b, SLOT_OUTPUT, output));
         bool same = same_tensor(embed, output);
         if (!same && net->m->tied)
-            return fail(b->why, SLM_E_MISMATCH, output->offset, "config.json says that output and embedding are tied, but '%s' differs from '%s'",
-                        output->name, embed->name);
+            return fail(
+                b->why, SLM_E_MISMATCH, output->offset,
+                "config.json says that output and embedding are tied, but '%s' differs from '%s'",
+                output->name, embed->name);
         drop_tensor(b->t, output);
         if (same)
             output = NULL;
     } else if (b->t != NULL && !net->m->tied) {
-        return fail(b->why, SLM_E_FORMAT, SLM_NO_OFFSET, "tensor '%s' is missing, and the output is not tied", name);
+        return fail(b->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "tensor '%s' is missing, and the output is not tied", name);
     }
     TRY(bind_rows(b, embed, 0, dims[0], dims[1], &net->embed));
     if (output == NULL && (b->t != NULL || net->m->tied)) {
@@ -246,8 +262,9 @@ static slm_err account_for_all(struct binder *b) {
         if (is_vision(b->family, t->name))
             b->net->has_vision = true;
         else if (b->f->from_gguf || !is_rope_table(t->name))
-            return fail(b->why, SLM_E_FORMAT, t->offset, "tensor '%s' is not part of a %s model of %u layers", t->name, b->family->name,
-                        b->net->m->layers);
+            return fail(b->why, SLM_E_FORMAT, t->offset,
+                        "tensor '%s' is not part of a %s model of %u layers", t->name,
+                        b->family->name, b->net->m->layers);
     }
     return SLM_OK;
 }
@@ -273,8 +290,8 @@ static slm_err bind_all(struct binder *b) {
     return account_for_all(b);
 }
 
-slm_err weights_bind(struct net *net, struct bindings *out, const struct slm_hooks *h, const struct tensors *t,
-                     const struct facts *f, bool plan_only, slm_why *why) {
+slm_err weights_bind(struct net *net, struct bindings *out, const struct slm_hooks *h,
+                     const struct tensors *t, const struct facts *f, bool plan_only, slm_why *why) {
     const struct family *family = f->m.family;
     bool *seen = NULL;
     net->hooks = h;
@@ -287,7 +304,14 @@ slm_err weights_bind(struct net *net, struct bindings *out, const struct slm_hoo
     *out = (struct bindings){ 0 };
     if (t != NULL && (seen = mem_zalloc(h, t->n > 0 ? t->n : 1, sizeof *seen)) == NULL)
         return fail_nomem(why, "list of tensors", t->n);
-    struct binder b = { .net = net, .t = t, .f = f, .family = family, .out = out, .seen = seen, .plan_only = plan_only, .why = why };
+    struct binder b = { .net = net,
+                        .t = t,
+                        .f = f,
+                        .family = family,
+                        .out = out,
+                        .seen = seen,
+                        .plan_only = plan_only,
+                        .why = why };
     slm_err err = bind_all(&b);
     mem_free(h, seen);
     return err;
@@ -300,7 +324,8 @@ slm_err weights_bind(struct net *net, struct bindings *out, const struct slm_hoo
 static bool can_reorder(const struct net *net, const struct bindings *b) {
     for (uint32_t i = 0; i < b->n; i++) {
         const struct matrix *m = b->list[i].matrix;
-        if (b->list[i].permuted_heads > 0 && !matrix_can_pack(net->kernels, m->dtype, m->rows, m->cols))
+        if (b->list[i].permuted_heads > 0 &&
+            !matrix_can_pack(net->kernels, m->dtype, m->rows, m->cols))
             return false;
     }
     return true;
@@ -352,7 +377,8 @@ static void pack_some(void *arg, unsigned index, unsigned count) {
     (void)count;
     uint32_t n = p->end - p->next;
     for (uint32_t i; (i = ticket_take(&p->ticket, p->step)) < n;)
-        matrix_pack(p->k, p->from, p->to, p->data, p->next + i, n - i < p->step ? n - i : p->step, p->row_map);
+        matrix_pack(p->k, p->from, p->to, p->data, p->next + i, n - i < p->step ? n - i : p->step,
+                    p->row_map);
 }
 
 /* Row r of the matrix is row map[r] of the file: the first half of a head's rows stands at even
@@ -367,29 +393,40 @@ static uint32_t *make_row_map(const struct slm_hooks *h, uint32_t rows, uint32_t
 }
 
 /* Panels [first, first + n) were packed: their rows of the file are not needed any more. */
-static void drop_rows(const struct tensors *t, const struct binding *b, const struct matrix *plain, uint32_t first, uint32_t n) {
+static void drop_rows(const struct tensors *t, const struct binding *b, const struct matrix *plain,
+                      uint32_t first, uint32_t n) {
     const struct mapping *map = &t->files[b->file->file].map;
     uint64_t from = (uint64_t)first * PANEL_ROWS, to = from + (uint64_t)n * PANEL_ROWS;
     to = to < plain->rows ? to : plain->rows;
-    file_drop(map, (size_t)(plain->data - map->data) + (size_t)from * plain->row_bytes, (size_t)(to - from) * plain->row_bytes);
+    file_drop(map, (size_t)(plain->data - map->data) + (size_t)from * plain->row_bytes,
+              (size_t)(to - from) * plain->row_bytes);
 }
 
-static slm_err pack_matrix(struct net *net, const struct tensors *t, const struct binding *b, uint8_t *data, struct pool *pool,
-                           slm_why *why) {
+static slm_err pack_matrix(struct net *net, const struct tensors *t, const struct binding *b,
+                           uint8_t *data, struct pool *pool, slm_why *why) {
     struct matrix plain;
     size_t row_bytes = 0;
     uint32_t *map = NULL;
     dtype_row_bytes(b->matrix->dtype, b->matrix->cols, &row_bytes);
-    matrix_plain(&plain, b->matrix->dtype, b->matrix->rows, b->matrix->cols, b->file->data + b->first_row * row_bytes);
-    if (b->permuted_heads > 0 && (map = make_row_map(net->hooks, plain.rows, b->permuted_heads)) == NULL)
+    matrix_plain(&plain, b->matrix->dtype, b->matrix->rows, b->matrix->cols,
+                 b->file->data + b->first_row * row_bytes);
+    if (b->permuted_heads > 0 &&
+        (map = make_row_map(net->hooks, plain.rows, b->permuted_heads)) == NULL)
         return fail_nomem(why, "order of rows", plain.rows * sizeof *map);
-    uint32_t panels = matrix_panels(b->matrix), piece = (uint32_t)(PACK_PIECE / b->matrix->panel_bytes) + 1;
+    uint32_t panels = matrix_panels(b->matrix),
+             piece = (uint32_t)(PACK_PIECE / b->matrix->panel_bytes) + 1;
     if (map != NULL)
         piece = panels;
     for (uint32_t first = 0; first < panels; first += piece) {
         uint32_t end = panels - first < piece ? panels : first + piece;
-        struct packing p = { .k = net->kernels, .from = &plain, .to = b->matrix, .data = data, .row_map = map, .next = first,
-                             .end = end, .step = (end - first) / (4 * pool_size(pool)) + 1 };
+        struct packing p = { .k = net->kernels,
+                             .from = &plain,
+                             .to = b->matrix,
+                             .data = data,
+                             .row_map = map,
+                             .next = first,
+                             .end = end,
+                             .step = (end - first) / (4 * pool_size(pool)) + 1 };
         pool_run(pool, pack_some, &p);
         drop_rows(t, b, &plain, first, end - first);
     }
@@ -398,20 +435,22 @@ static slm_err pack_matrix(struct net *net, const struct tensors *t, const struc
     return SLM_OK;
 }
 
-static slm_err pack_all(struct net *net, const struct tensors *t, const struct bindings *b, const struct net_options *o,
-                        slm_why *why) {
+static slm_err pack_all(struct net *net, const struct tensors *t, const struct bindings *b,
+                        const struct net_options *o, slm_why *why) {
     uint64_t done = 0;
     if (net->packed_bytes == 0)
         return SLM_OK;
-    if (net->packed_bytes > SIZE_MAX || (net->packed = mem_alloc_aligned(net->hooks, (size_t)net->packed_bytes, 1)) == NULL)
+    if (net->packed_bytes > SIZE_MAX ||
+        (net->packed = mem_alloc_aligned(net->hooks, (size_t)net->packed_bytes, 1)) == NULL)
         return fail_nomem(why, "packed weights", (size_t)net->packed_bytes);
     for (uint32_t i = 0; i < b->n; i++) {
         const struct binding *item = &b->list[i];
         if (item->file == NULL)
             continue;
         if (o->progress != NULL && !o->progress(o->user, done, net->packed_bytes))
-            return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled after %llu of %llu bytes of weights",
-                        (unsigned long long)done, (unsigned long long)net->packed_bytes);
+            return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET,
+                        "cancelled after %llu of %llu bytes of weights", (unsigned long long)done,
+                        (unsigned long long)net->packed_bytes);
         TRY(pack_matrix(net, t, item, net->packed + done, o->pool, why));
         done += (matrix_bytes(item->matrix) + 63) / 64 * 64;
     }
@@ -424,8 +463,8 @@ static slm_err pack_all(struct net *net, const struct tensors *t, const struct b
 
 /* ------------------------------------------------------------------ public */
 
-slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensors *t, const struct facts *f,
-                 const struct net_options *o, slm_why *why) {
+slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensors *t,
+                 const struct facts *f, const struct net_options *o, slm_why *why) {
     struct bindings b;
     *net = (struct net){ .kernels = o->kernels, .exact = o->exact };
     slm_err err = weights_bind(net, &b, h, t, f, false, why);

@@ -20,8 +20,8 @@ struct bindings {
 /* Fills in every field of *net but packed and packed_bytes, with PLAIN matrices. plan_only reads no
  * weights but for the comparison of a separate output with the embedding: norms stay NULL.
  * t NULL: the shapes of the facts in bfloat16. On failure net_free is still to be called. */
-slm_err weights_bind(struct net *net, struct bindings *b, const struct slm_hooks *h, const struct tensors *t,
-                     const struct facts *f, bool plan_only, slm_why *why);
+slm_err weights_bind(struct net *net, struct bindings *b, const struct slm_hooks *h,
+                     const struct tensors *t, const struct facts *f, bool plan_only, slm_why *why);
 /* Turns matrices that have a panel layout into descriptions of it (data NULL) and says how many bytes
  * of panels and of mapped file there will be. Nothing is packed when net->exact. */
 slm_err weights_arrange(struct net *net, struct bindings *b, slm_why *why);

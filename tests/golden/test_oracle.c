@@ -6,8 +6,9 @@
  * every instruction set of this machine. */
 #include "twin.h"
 
-static const char *const twins[] = { "gemma-3-270m-it", "qwen3-0.6b", "smollm3-3b", "qwen3-4b-instruct-2507",
-                                     "gemma-3-4b-it", "jan-v1-4b", "phi-4-mini-instruct" };
+static const char *const twins[] = { "gemma-3-270m-it",        "qwen3-0.6b",    "smollm3-3b",
+                                     "qwen3-4b-instruct-2507", "gemma-3-4b-it", "jan-v1-4b",
+                                     "phi-4-mini-instruct" };
 
 typedef void (*twin_test)(struct twin *t);
 
@@ -26,11 +27,13 @@ static void each_twin(bool exact, unsigned threads, twin_test test) {
 }
 
 static double recommended(const struct twin *t) {
-    return json_number_value(json_object_get(json_object_get(t->golden, "tolerance"), "recommended_float32_max_abs"));
+    return json_number_value(
+        json_object_get(json_object_get(t->golden, "tolerance"), "recommended_float32_max_abs"));
 }
 
 /* A number of the tolerance tables, or the worst of the table where this prompt is not listed. */
-static double tolerance(const struct twin *t, const char *table, const char *prompt, const char *key) {
+static double tolerance(const struct twin *t, const char *table, const char *prompt,
+                        const char *key) {
     const json_t *all = json_object_get(json_object_get(t->golden, "tolerance"), table), *row;
     const char *name;
     double worst = 0.0;
@@ -71,8 +74,8 @@ static void check_logits_exact(struct twin *t) {
         const float *gold = golden_logits(t, prompt, logits, n, &mine, &count);
         double worst = max_abs(mine, gold, count);
         if (!(worst <= recommended(t)))
-            fail_msg("%s %s (%s): logits differ by %g, at most %g", t->folder, name, isa_name(kernels_isa(t->net.kernels)), worst,
-                     recommended(t));
+            fail_msg("%s %s (%s): logits differ by %g, at most %g", t->folder, name,
+                     isa_name(kernels_isa(t->net.kernels)), worst, recommended(t));
         free(logits);
     }
 }
@@ -96,9 +99,11 @@ static void check_logits_default(struct twin *t) {
         size_t count;
         twin_run(t, KV_F16, ids, n, NULL, 0, logits, NULL);
         const float *gold = golden_logits(t, prompt, logits, n, &mine, &count);
-        double is = relative_l2(mine, gold, count), most = 2 * tolerance(t, "bf16_run_vs_float32", name, "rel_l2");
+        double is = relative_l2(mine, gold, count),
+               most = 2 * tolerance(t, "bf16_run_vs_float32", name, "rel_l2");
         if (!(is <= most))
-            fail_msg("%s %s (%s): relative L2 %g, at most %g", t->folder, name, isa_name(kernels_isa(t->net.kernels)), is, most);
+            fail_msg("%s %s (%s): relative L2 %g, at most %g", t->folder, name,
+                     isa_name(kernels_isa(t->net.kernels)), is, most);
         free(logits);
     }
 }
@@ -122,7 +127,8 @@ static void check_logits_f16_cache(struct twin *t) {
         size_t count;
         twin_run(t, KV_F16, ids, n, NULL, 0, logits, NULL);
         const float *gold = golden_logits(t, prompt, logits, n, &mine, &count);
-        double is = max_abs(mine, gold, count), most = 2 * tolerance(t, "float16_kv_vs_float32", name, "max_abs");
+        double is = max_abs(mine, gold, count),
+               most = 2 * tolerance(t, "float16_kv_vs_float32", name, "max_abs");
         if (!(is <= most + recommended(t)))
             fail_msg("%s %s: float16 cache costs %g, at most %g", t->folder, name, is, most);
         free(logits);
@@ -146,9 +152,11 @@ static void check_small_caches(struct twin *t) {
         size_t count;
         twin_run(t, types[i], ids, n, NULL, 0, logits, NULL);
         const float *gold = golden_logits(t, prompt, logits, n, &mine, &count);
-        double is = relative_l2(mine, gold, count), most = 2 * tolerance(t, "bf16_run_vs_float32", "split", "rel_l2");
+        double is = relative_l2(mine, gold, count),
+               most = 2 * tolerance(t, "bf16_run_vs_float32", "split", "rel_l2");
         if (!(is <= most))
-            fail_msg("%s cache type %d: relative L2 %g, at most %g", t->folder, (int)types[i], is, most);
+            fail_msg("%s cache type %d: relative L2 %g, at most %g", t->folder, (int)types[i], is,
+                     most);
     }
     free(logits);
 }
@@ -173,10 +181,13 @@ static void compare_hidden(struct twin *t, const char *what, const float *mine, 
 
 static void check_hidden(struct twin *t) {
     int32_t ids[MAX_PROMPT];
-    uint32_t n = json_ids(json_object_get(json_object_get(json_object_get(t->golden, "prompts"), "p7"), "ids"), ids);
+    uint32_t n = json_ids(
+        json_object_get(json_object_get(json_object_get(t->golden, "prompts"), "p7"), "ids"), ids);
     size_t h = t->facts.m.hidden, layers = t->facts.m.layers;
     float *logits = room(t, n), *all = malloc((layers + 2) * n * h * sizeof *all);
-    struct forward_taps taps = { .embed = all, .layers = all + n * h, .final_norm = all + (layers + 1) * n * h };
+    struct forward_taps taps = { .embed = all,
+                                 .layers = all + n * h,
+                                 .final_norm = all + (layers + 1) * n * h };
     twin_run(t, KV_F32, ids, n, NULL, 0, logits, &taps);
     compare_hidden(t, "embed", taps.embed, n * h);
     for (size_t i = 0; i < layers; i++) {
@@ -219,9 +230,11 @@ static void check_greedy(struct twin *t) {
             twin_run(t, KV_F32, ids, n, NULL, 0, logits, NULL);
             const float *last = logits + (size_t)(n - 1) * v;
             if (rows != NULL) {
-                double worst = max_abs(last, twin_floats(t, json_string_value(rows), NULL) + i * v, v);
+                double worst =
+                    max_abs(last, twin_floats(t, json_string_value(rows), NULL) + i * v, v);
                 if (!(worst <= recommended(t)))
-                    fail_msg("%s %s step %zu (length %u): logits differ by %g", t->folder, name, i, n, worst);
+                    fail_msg("%s %s step %zu (length %u): logits differ by %g", t->folder, name, i,
+                             n, worst);
             }
             uint32_t best = best_of(last, v);
             free(logits);
@@ -243,8 +256,9 @@ static void test_greedy(void **state) {
 static void same_bits(struct twin *t, const char *what, const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (memcmp(&a[i], &b[i], sizeof *a) != 0)
-            fail_msg("%s (%s, %s): row %zu, logit %zu is %.9g, in one shot %.9g", t->folder, isa_name(kernels_isa(t->net.kernels)), what,
-                     i / t->facts.m.vocab, i % t->facts.m.vocab, (double)a[i], (double)b[i]);
+            fail_msg("%s (%s, %s): row %zu, logit %zu is %.9g, in one shot %.9g", t->folder,
+                     isa_name(kernels_isa(t->net.kernels)), what, i / t->facts.m.vocab,
+                     i % t->facts.m.vocab, (double)a[i], (double)b[i]);
 }
 
 /* Prompts cut as the goldens cut them, and in chunks of 1, 7, 64; every type of cache takes its turn. */
@@ -303,7 +317,10 @@ static void test_threads(void **state) {
             static const uint32_t chunks[] = { 20, 1 };
             snprintf(folder, sizeof folder, "golden/%s", twins[i / n_k]);
             twin_open(&t, folder, k[i % n_k], false, threads);
-            uint32_t n = json_ids(json_object_get(json_object_get(json_object_get(t.golden, "prompts"), "p40"), "ids"), ids);
+            uint32_t n =
+                json_ids(json_object_get(
+                             json_object_get(json_object_get(t.golden, "prompts"), "p40"), "ids"),
+                         ids);
             float *out = logits[threads - 1] = room(&t, n);
             twin_run(&t, KV_F16, ids, n, chunks, 2, out, NULL);
             if (threads > 1)
@@ -343,7 +360,8 @@ static void check_batch(struct twin *t) {
         }
         OK(t, forward_run(f, s, 3, joined, LOGITS_ALL, batch, NULL, &t->why));
         for (size_t i = 0; i < 3; i++)
-            same_bits(t, "batched", batch + (size_t)first[i] * v, alone[i] + (size_t)(round == 0 ? 0 : n[i] - 1) * v, (size_t)s[i].n * v);
+            same_bits(t, "batched", batch + (size_t)first[i] * v,
+                      alone[i] + (size_t)(round == 0 ? 0 : n[i] - 1) * v, (size_t)s[i].n * v);
     }
     for (size_t i = 0; i < 3; i++) {
         kv_free(kv[i]);
@@ -363,7 +381,8 @@ static void test_batch(void **state) {
 /* Full-size tables against the official float32 ones: within what float32 costs there. One frequency
  * of each kind comes out of the official power function one unit in the last place off: that pair's
  * angles may differ by as much. */
-static void check_rope_kind(struct twin *t, const struct tensors *tables, const struct rope *r, const struct model *m, const char *kind) {
+static void check_rope_kind(struct twin *t, const struct tensors *tables, const struct rope *r,
+                            const struct model *m, const char *kind) {
     char name[32];
     const float *table[2], *frequency;
     const struct tensor_info *positions = tensors_find(tables, "positions");
@@ -373,8 +392,9 @@ static void check_rope_kind(struct twin *t, const struct tensors *tables, const 
         snprintf(name, sizeof name, "%s.%s", kind, k == 0 ? "cos" : "sin");
         table[k] = (const float *)(const void *)tensors_find(tables, name)->data;
     }
-    const json_t *error = json_object_get(json_object_get(json_object_get(t->golden, "rope_full_size"), kind),
-                                          "float32_cos_error_against_float64_by_position");
+    const json_t *error =
+        json_object_get(json_object_get(json_object_get(t->golden, "rope_full_size"), kind),
+                        "float32_cos_error_against_float64_by_position");
     size_t pairs = m->rotary / 2;
     bool odd[MAX_PROMPT] = { false };
     assert_int_equal(tensors_find(tables, name)->dims[1], pairs);
@@ -384,19 +404,23 @@ static void check_rope_kind(struct twin *t, const struct tensors *tables, const 
         char key[16];
         memcpy(&p, positions->data + i * 4, 4);
         snprintf(key, sizeof key, "%d", p);
-        rope_row(r, strcmp(kind, "sliding") == 0 ? 's' : 'F', strcmp(kind, "long") == 0, (uint32_t)p, mine[0], mine[1]);
+        rope_row(r, strcmp(kind, "sliding") == 0 ? 's' : 'F', strcmp(kind, "long") == 0,
+                 (uint32_t)p, mine[0], mine[1]);
         for (size_t j = 0; j < 2 * pairs; j++) {
             size_t pair = j % pairs;
-            double is = fabs((double)mine[j / pairs][pair] - (double)table[j / pairs][i * pairs + pair]);
+            double is =
+                fabs((double)mine[j / pairs][pair] - (double)table[j / pairs][i * pairs + pair]);
             /* the cosine's column; the angle p f was rounded, which a sine shows where the cosine does not */
-            double allowed = json_number_value(json_object_get(error, key)) + 3e-7, angle = (double)p * (double)frequency[pair];
+            double allowed = json_number_value(json_object_get(error, key)) + 3e-7,
+                   angle = (double)p * (double)frequency[pair];
             if (j >= pairs && allowed < angle * 8e-8 + 3e-7)
                 allowed = angle * 8e-8 + 3e-7;
             if (is <= allowed)
                 continue;
             odd[pair] = true;
             if (!(is <= allowed + angle * 1.5e-7))
-                fail_msg("%s %s at position %d, pair %zu: differs by %g, at most %g", t->folder, kind, p, pair, is, allowed);
+                fail_msg("%s %s at position %d, pair %zu: differs by %g, at most %g", t->folder,
+                         kind, p, pair, is, allowed);
         }
     }
     size_t n_odd = 0;

@@ -22,7 +22,8 @@ static const struct file files[] = {
     { "smollm3", "q4_k", 0.09 }, { "smollm3", "q6_k", 0.09 }, { "smollm3", "mixed", 0.08 },
 };
 
-static void open_file(struct twin *t, const struct file *f, const struct kernels *k, bool exact, unsigned threads) {
+static void open_file(struct twin *t, const struct file *f, const struct kernels *k, bool exact,
+                      unsigned threads) {
     char folder[64], path[640];
     *t = (struct twin){ 0 };
     snprintf(folder, sizeof folder, "golden/gguf/%s", f->arch);
@@ -65,7 +66,8 @@ static void check_exact(struct twin *t, const struct file *f) {
         snprintf(name, sizeof name, "%s.%s.logits", f->tag, prompts[i]);
         double worst = max_abs(logits, twin_floats(t, name, NULL), (size_t)n * v);
         if (!(worst <= TOLERANCE))
-            fail_msg("%s-%s %s (%s): logits differ by %g", f->arch, f->tag, prompts[i], isa_name(kernels_isa(t->net.kernels)), worst);
+            fail_msg("%s-%s %s (%s): logits differ by %g", f->arch, f->tag, prompts[i],
+                     isa_name(kernels_isa(t->net.kernels)), worst);
         free(logits);
     }
 }
@@ -97,7 +99,8 @@ static void check_dequant(struct twin *t, const struct file *f) {
             struct matrix m;
             assert_true(matrix_plain(&m, w->dtype, (uint32_t)w->dims[0], (uint32_t)cols, w->data));
             matrix_row(t->net.kernels, &m, r, row);
-            assert_memory_equal(row, (const float *)(const void *)g->data + r * cols, cols * sizeof *row);
+            assert_memory_equal(row, (const float *)(const void *)g->data + r * cols,
+                                cols * sizeof *row);
         }
         free(row);
         seen++;
@@ -121,9 +124,11 @@ static void check_packed(struct twin *t, const struct file *f) {
     twin_run(&exact, KV_F32, ids, n, NULL, 0, b, NULL);
     double is = relative_l2(a, b, (size_t)n * v);
     if (getenv("SLM_TEST_PRINT") != NULL)
-        print_message("# %s-%s %s: packed against exact %.5f\n", f->arch, f->tag, isa_name(kernels_isa(t->net.kernels)), is);
+        print_message("# %s-%s %s: packed against exact %.5f\n", f->arch, f->tag,
+                      isa_name(kernels_isa(t->net.kernels)), is);
     if (!(is <= f->packed_l2))
-        fail_msg("%s-%s (%s): packed path differs by %g, at most %g", f->arch, f->tag, isa_name(kernels_isa(t->net.kernels)), is, f->packed_l2);
+        fail_msg("%s-%s (%s): packed path differs by %g, at most %g", f->arch, f->tag,
+                 isa_name(kernels_isa(t->net.kernels)), is, f->packed_l2);
     assert_true(t->net.packed_bytes > 0);
     twin_close(&exact);
     free(a);
@@ -140,7 +145,8 @@ static void check_splits(struct twin *t, const struct file *f) {
     static const uint32_t chunks[][2] = { { 1, 1 }, { 7, 7 }, { 33, 5 } };
     int32_t ids[MAX_PROMPT];
     struct twin other;
-    uint32_t n = prompt_ids(t, kernels_isa(t->net.kernels) == ISA_LEVEL_REF ? "p7" : "p40", ids), v = t->facts.m.vocab;
+    uint32_t n = prompt_ids(t, kernels_isa(t->net.kernels) == ISA_LEVEL_REF ? "p7" : "p40", ids),
+             v = t->facts.m.vocab;
     float *once = malloc((size_t)n * v * sizeof *once), *cut = malloc((size_t)n * v * sizeof *cut);
     open_file(&other, f, t->net.kernels, false, 3);
     twin_run(t, KV_F16, ids, n, NULL, 0, once, NULL);
@@ -148,8 +154,9 @@ static void check_splits(struct twin *t, const struct file *f) {
         twin_run(&other, KV_F16, ids, n, chunks[i], 2, cut, NULL);
         for (size_t j = 0; j < (size_t)n * v; j++)
             if (memcmp(&cut[j], &once[j], sizeof *cut) != 0)
-                fail_msg("%s-%s (%s), chunks of %u: row %zu, logit %zu is %.9g, in one shot %.9g", f->arch, f->tag,
-                         isa_name(kernels_isa(t->net.kernels)), chunks[i][0], j / v, j % v, (double)cut[j], (double)once[j]);
+                fail_msg("%s-%s (%s), chunks of %u: row %zu, logit %zu is %.9g, in one shot %.9g",
+                         f->arch, f->tag, isa_name(kernels_isa(t->net.kernels)), chunks[i][0],
+                         j / v, j % v, (double)cut[j], (double)once[j]);
     }
     twin_close(&other);
     free(once);
@@ -166,7 +173,8 @@ static void check_greedy(struct twin *t, const struct file *f) {
     char name[64];
     int32_t ids[MAX_PROMPT];
     snprintf(name, sizeof name, "%s-%s.gguf", f->arch, f->tag);
-    const json_t *g = json_object_get(json_object_get(json_object_get(t->golden, "files"), name), "greedy");
+    const json_t *g =
+        json_object_get(json_object_get(json_object_get(t->golden, "files"), name), "greedy");
     const json_t *want = json_object_get(g, "ids"), *margin = json_object_get(g, "margin");
     uint32_t n = prompt_ids(t, "p7", ids), v = t->facts.m.vocab;
     assert_true(json_array_size(want) == 8);
@@ -214,8 +222,9 @@ static void test_facts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_facts),  cmocka_unit_test(test_dequant), cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_greedy), cmocka_unit_test(test_packed),  cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_facts),  cmocka_unit_test(test_dequant),
+        cmocka_unit_test(test_exact),  cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_packed), cmocka_unit_test(test_splits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,11 +30,11 @@ struct twin {
     slm_why why;
 };
 
-#define OK(t, expr)                                                                             \
-    do {                                                                                        \
-        slm_err err_ = (expr);                                                                  \
-        if (err_ != SLM_OK)                                                                     \
-            fail_msg("%s: %s (%s)", #expr, (t)->why.message, err_name(err_));                   \
+#define OK(t, expr)                                                                                \
+    do {                                                                                           \
+        slm_err err_ = (expr);                                                                     \
+        if (err_ != SLM_OK)                                                                        \
+            fail_msg("%s: %s (%s)", #expr, (t)->why.message, err_name(err_));                      \
     } while (0)
 
 /* The tables to test: SLM_ISA alone, or every one that this machine runs. */
@@ -47,7 +47,8 @@ static ATTR_UNUSED size_t twin_kernels(const struct kernels *out[ISA_LEVEL_COUNT
     return n;
 }
 
-static ATTR_UNUSED void twin_bind(struct twin *t, const struct kernels *k, bool exact, unsigned threads) {
+static ATTR_UNUSED void twin_bind(struct twin *t, const struct kernels *k, bool exact,
+                                  unsigned threads) {
     OK(t, pool_new(NULL, threads, &t->pool, &t->why));
     struct net_options o = { .exact = exact, .kernels = k, .pool = t->pool };
     OK(t, net_bind(&t->net, NULL, t->weights, &t->facts, &o, &t->why));
@@ -66,7 +67,8 @@ static ATTR_UNUSED void twin_open_golden(struct twin *t, const char *folder) {
 }
 
 /* A Hugging Face twin: "golden/<name>". */
-static ATTR_UNUSED void twin_open(struct twin *t, const char *folder, const struct kernels *k, bool exact, unsigned threads) {
+static ATTR_UNUSED void twin_open(struct twin *t, const char *folder, const struct kernels *k,
+                                  bool exact, unsigned threads) {
     char path[640];
     *t = (struct twin){ 0 };
     twin_open_golden(t, folder);
@@ -92,7 +94,8 @@ static ATTR_UNUSED void twin_close(struct twin *t) {
     json_decref(t->golden);
 }
 
-static ATTR_UNUSED const float *twin_floats(const struct twin *t, const char *name, uint64_t *rows) {
+static ATTR_UNUSED const float *twin_floats(const struct twin *t, const char *name,
+                                            uint64_t *rows) {
     const struct tensor_info *x = tensors_find(t->gold, name);
     if (x == NULL)
         fail_msg("no golden tensor %s", name);
@@ -115,8 +118,9 @@ static ATTR_UNUSED bool is_long(const struct twin *t, uint32_t length) {
 
 /* Evaluates ids in chunks (the last size repeats; NULL: one shot); logits [n, vocab]. The rope factors
  * are those of the whole length. */
-static ATTR_UNUSED void twin_run(struct twin *t, enum kv_type type, const int32_t *ids, uint32_t n, const uint32_t *chunks,
-                                 size_t n_chunks, float *logits, const struct forward_taps *taps) {
+static ATTR_UNUSED void twin_run(struct twin *t, enum kv_type type, const int32_t *ids, uint32_t n,
+                                 const uint32_t *chunks, size_t n_chunks, float *logits,
+                                 const struct forward_taps *taps) {
     struct kv *kv;
     struct forward *f;
     uint32_t most = n;
@@ -124,12 +128,14 @@ static ATTR_UNUSED void twin_run(struct twin *t, enum kv_type type, const int32_
         for (size_t i = most = 0; i < n_chunks; i++)
             most = chunks[i] > most ? chunks[i] : most;
     OK(t, kv_new(NULL, &t->facts.m, type, t->facts.m.context, most, &kv, &t->why));
-    OK(t, forward_new(NULL, &t->net, t->rope, t->pool, most, most, t->facts.m.context, &f, &t->why));
+    OK(t,
+       forward_new(NULL, &t->net, t->rope, t->pool, most, most, t->facts.m.context, &f, &t->why));
     for (uint32_t done = 0, i = 0; done < n; i++) {
         uint32_t size = chunks == NULL ? n : chunks[i < n_chunks ? i : n_chunks - 1];
         size = size < n - done ? size : n - done;
         struct slice s = { .kv = kv, .n = size, .long_rope = is_long(t, n) };
-        OK(t, forward_run(f, &s, 1, ids + done, LOGITS_ALL, logits + (size_t)done * t->facts.m.vocab, taps, &t->why));
+        OK(t, forward_run(f, &s, 1, ids + done, LOGITS_ALL,
+                          logits + (size_t)done * t->facts.m.vocab, taps, &t->why));
         done += size;
     }
     assert_int_equal(kv_length(kv), n);
@@ -157,7 +163,8 @@ static ATTR_UNUSED double relative_l2(const float *a, const float *b, size_t n) 
 }
 
 /* Golden logits of a prompt against computed ones of all n rows ("rows": "last" has only the last). */
-static ATTR_UNUSED const float *golden_logits(const struct twin *t, const json_t *prompt, const float *all, uint32_t n, const float **mine,
+static ATTR_UNUSED const float *golden_logits(const struct twin *t, const json_t *prompt,
+                                              const float *all, uint32_t n, const float **mine,
                                               size_t *count) {
     uint64_t rows;
     const float *gold = twin_floats(t, json_string_value(json_object_get(prompt, "logits")), &rows);

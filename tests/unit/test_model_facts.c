@@ -16,8 +16,9 @@
 #include "model/net.h"
 #include "support.h"
 
-static const char *const seven[] = { "gemma-3-270m-it", "qwen3-0.6b", "smollm3-3b", "qwen3-4b-instruct-2507",
-                                     "gemma-3-4b-it", "jan-v1-4b", "phi-4-mini-instruct" };
+static const char *const seven[] = { "gemma-3-270m-it",        "qwen3-0.6b",    "smollm3-3b",
+                                     "qwen3-4b-instruct-2507", "gemma-3-4b-it", "jan-v1-4b",
+                                     "phi-4-mini-instruct" };
 
 /* ------------------------------------------------------------------ configurations */
 
@@ -32,36 +33,46 @@ static json_t *factor_list(const float *f, uint32_t n) {
 static json_t *config_of(const struct model *m) {
     const struct family *f = m->family;
     const char *type = f->model_type_text != NULL ? f->model_type_text : f->model_type;
-    json_t *c = json_pack("{s:s, s:[s], s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:n, s:i}", "model_type", type,
-                          "architectures", f->hf_classes[0], "num_hidden_layers", (int)m->layers, "hidden_size", (int)m->hidden,
-                          "num_attention_heads", (int)m->heads, "num_key_value_heads", (int)m->kv_heads, "head_dim", (int)m->head_dim,
-                          "intermediate_size", (int)m->ffn, "vocab_size", (int)m->vocab, "max_position_embeddings", (int)m->context,
-                          "rms_norm_eps", m->eps == 1e-5f ? 1e-5 : 1e-6, "rope_theta", (double)m->theta, "tie_word_embeddings",
-                          (int)m->tied, "rope_scaling", "eos_token_id", (int)m->stop[0]);
+    json_t *c = json_pack(
+        "{s:s, s:[s], s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:n, s:i}",
+        "model_type", type, "architectures", f->hf_classes[0], "num_hidden_layers", (int)m->layers,
+        "hidden_size", (int)m->hidden, "num_attention_heads", (int)m->heads, "num_key_value_heads",
+        (int)m->kv_heads, "head_dim", (int)m->head_dim, "intermediate_size", (int)m->ffn,
+        "vocab_size", (int)m->vocab, "max_position_embeddings", (int)m->context, "rms_norm_eps",
+        m->eps == 1e-5f ? 1e-5 : 1e-6, "rope_theta", (double)m->theta, "tie_word_embeddings",
+        (int)m->tied, "rope_scaling", "eos_token_id", (int)m->stop[0]);
     assert_non_null(c);
-    json_object_set_new(c, f->activation == ACTIVATION_SILU ? "hidden_act" : "hidden_activation",
-                        json_string(f->activation == ACTIVATION_SILU ? "silu" : "gelu_pytorch_tanh"));
+    json_object_set_new(
+        c, f->activation == ACTIVATION_SILU ? "hidden_act" : "hidden_activation",
+        json_string(f->activation == ACTIVATION_SILU ? "silu" : "gelu_pytorch_tanh"));
     if (f->sliding_pattern) {
         json_object_set_new(c, "sliding_window", json_integer(m->window));
         json_object_set_new(c, "rope_local_base_freq", json_real((double)m->theta_sliding));
     }
     if (m->rope.kind == ROPE_LINEAR)
-        json_object_set_new(c, "rope_scaling", json_pack("{s:s, s:f}", "rope_type", "linear", "factor", (double)m->rope.factor));
+        json_object_set_new(
+            c, "rope_scaling",
+            json_pack("{s:s, s:f}", "rope_type", "linear", "factor", (double)m->rope.factor));
     if (m->rope.kind == ROPE_LONG) {
-        json_object_set_new(c, "original_max_position_embeddings", json_integer(m->rope.original_context));
+        json_object_set_new(c, "original_max_position_embeddings",
+                            json_integer(m->rope.original_context));
         json_object_set_new(c, "partial_rotary_factor", json_real((double)m->rotary / m->head_dim));
-        json_object_set_new(c, "rope_scaling", json_pack("{s:s, s:o, s:o}", "type", "longrope", "short_factor",
-                                                         factor_list(m->rope.short_factors, m->rotary / 2), "long_factor",
-                                                         factor_list(m->rope.long_factors, m->rotary / 2)));
+        json_object_set_new(c, "rope_scaling",
+                            json_pack("{s:s, s:o, s:o}", "type", "longrope", "short_factor",
+                                      factor_list(m->rope.short_factors, m->rotary / 2),
+                                      "long_factor",
+                                      factor_list(m->rope.long_factors, m->rotary / 2)));
     }
     return c;
 }
 
 /* The config is consumed. */
-static slm_err read_config(json_t *config, const char *generation, const char *hint, struct facts *f, slm_why *why) {
+static slm_err read_config(json_t *config, const char *generation, const char *hint,
+                           struct facts *f, slm_why *why) {
     char *text = json_dumps(config, 0);
     json_decref(config);
-    slm_err err = facts_from_config(NULL, text, strlen(text), generation, generation != NULL ? strlen(generation) : 0, hint, f, why);
+    slm_err err = facts_from_config(NULL, text, strlen(text), generation,
+                                    generation != NULL ? strlen(generation) : 0, hint, f, why);
     free(text);
     return err;
 }
@@ -103,7 +114,8 @@ static void test_equal_numbers(void **state) {
             json_object_set_new(c, "_name_or_path", json_string(cases[i].path));
         assert_int_equal(read_config(c, NULL, cases[i].hint, &f, &why), SLM_OK);
         assert_string_equal(f.known->name, cases[i].want);
-        assert_int_equal(f.m.think, strcmp(cases[i].want, "jan-v1-4b") == 0 ? THINK_ALWAYS : THINK_NONE);
+        assert_int_equal(f.m.think,
+                         strcmp(cases[i].want, "jan-v1-4b") == 0 ? THINK_ALWAYS : THINK_NONE);
         facts_free(&f);
     }
 }
@@ -111,7 +123,8 @@ static void test_equal_numbers(void **state) {
 /* ------------------------------------------------------------------ one field changed */
 
 /* value: JSON text; NULL deletes the key. */
-static slm_err with_field(const char *model, const char *key, const char *value, struct facts *f, slm_why *why) {
+static slm_err with_field(const char *model, const char *key, const char *value, struct facts *f,
+                          slm_why *why) {
     json_t *c = config_of(model_by_name(model));
     if (value == NULL)
         json_object_del(c, key);
@@ -131,10 +144,12 @@ static void expect(const struct change *c) {
     slm_why why = { 0 };
     slm_err err = with_field(c->model, c->key, c->value, &f, &why);
     if (err != c->err)
-        fail_msg("%s with %s = %s: %s (%s), expected %s", c->model, c->key, c->value, err_name(err), why.message, err_name(c->err));
+        fail_msg("%s with %s = %s: %s (%s), expected %s", c->model, c->key, c->value, err_name(err),
+                 why.message, err_name(c->err));
     for (size_t i = 0; err != SLM_OK && i < 2; i++)
         if (c->says[i] != NULL && strstr(why.message, c->says[i]) == NULL)
-            fail_msg("%s with %s = %s: '%s' does not say '%s'", c->model, c->key, c->value, why.message, c->says[i]);
+            fail_msg("%s with %s = %s: '%s' does not say '%s'", c->model, c->key, c->value,
+                     why.message, c->says[i]);
     if (err == SLM_OK) {
         assert_int_equal(f.trust, c->says[0] == NULL ? TRUST_DERIVED : TRUST_VERIFIED);
         facts_free(&f);
@@ -145,23 +160,55 @@ static void test_altered(void **state) {
     (void)state;
     static const struct change changes[] = {
         { "qwen3-0.6b", "rope_theta", "5000000", SLM_E_MISMATCH, { "5000000", "1000000" } },
-        { "qwen3-4b-instruct-2507", "rope_theta", "1000000", SLM_E_MISMATCH, { "rope base", "qwen3-4b-instruct-2507" } },
+        { "qwen3-4b-instruct-2507",
+          "rope_theta",
+          "1000000",
+          SLM_E_MISMATCH,
+          { "rope base", "qwen3-4b-instruct-2507" } },
         { "qwen3-0.6b", "rms_norm_eps", "1e-5", SLM_E_MISMATCH, { "epsilon", "qwen3-0.6b" } },
         { "qwen3-0.6b", "head_dim", "64", SLM_E_MISMATCH, { "64", "128" } },
         { "qwen3-0.6b", "num_key_value_heads", "16", SLM_E_MISMATCH, { "16", "8" } },
         { "gemma-3-270m-it", "rms_norm_eps", "1e-5", SLM_E_MISMATCH, { "epsilon", NULL } },
         { "gemma-3-4b-it", "rms_norm_eps", "1e-5", SLM_E_MISMATCH, { "epsilon", NULL } },
         { "gemma-3-4b-it", "rope_scaling", "null", SLM_E_MISMATCH, { "rope scaling", NULL } },
-        { "gemma-3-4b-it", "rope_scaling", "{\"rope_type\":\"linear\",\"factor\":4}", SLM_E_MISMATCH, { "4", "8" } },
+        { "gemma-3-4b-it",
+          "rope_scaling",
+          "{\"rope_type\":\"linear\",\"factor\":4}",
+          SLM_E_MISMATCH,
+          { "4", "8" } },
         { "gemma-3-270m-it", "sliding_window", "1024", SLM_E_MISMATCH, { "1024", "512" } },
-        { "gemma-3-270m-it", "rope_local_base_freq", "1000000", SLM_E_MISMATCH, { "sliding", NULL } },
-        { "gemma-3-270m-it", "query_pre_attn_scalar", "160", SLM_E_MISMATCH, { "attention scale", NULL } },
-        { "gemma-3-270m-it", "sliding_window_pattern", "5", SLM_E_MISMATCH, { "kind of a layer", NULL } },
-        { "smollm3-3b", "no_rope_layer_interval", "3", SLM_E_MISMATCH, { "kind of a layer", NULL } },
+        { "gemma-3-270m-it",
+          "rope_local_base_freq",
+          "1000000",
+          SLM_E_MISMATCH,
+          { "sliding", NULL } },
+        { "gemma-3-270m-it",
+          "query_pre_attn_scalar",
+          "160",
+          SLM_E_MISMATCH,
+          { "attention scale", NULL } },
+        { "gemma-3-270m-it",
+          "sliding_window_pattern",
+          "5",
+          SLM_E_MISMATCH,
+          { "kind of a layer", NULL } },
+        { "smollm3-3b",
+          "no_rope_layer_interval",
+          "3",
+          SLM_E_MISMATCH,
+          { "kind of a layer", NULL } },
         { "smollm3-3b", "rope_theta", NULL, SLM_E_MISMATCH, { "2000000", "5000000" } },
-        { "phi-4-mini-instruct", "partial_rotary_factor", NULL, SLM_E_FORMAT, { "short_factor", "128" } },
+        { "phi-4-mini-instruct",
+          "partial_rotary_factor",
+          NULL,
+          SLM_E_FORMAT,
+          { "short_factor", "128" } },
         { "phi-4-mini-instruct", "rms_norm_eps", "1e-6", SLM_E_MISMATCH, { "epsilon", NULL } },
-        { "phi-4-mini-instruct", "original_max_position_embeddings", "8192", SLM_E_MISMATCH, { "8192", "4096" } },
+        { "phi-4-mini-instruct",
+          "original_max_position_embeddings",
+          "8192",
+          SLM_E_MISMATCH,
+          { "8192", "4096" } },
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++)
         expect(&changes[i]);
@@ -177,12 +224,20 @@ static void test_other(void **state) {
         { "gemma-3-270m-it", "hidden_size", "1152", SLM_OK, { NULL, NULL } },
         { "qwen3-0.6b", "eos_token_id", "[151643]", SLM_OK, { "verified", NULL } },
         { "qwen3-0.6b", "transformers_version", "\"9.9\"", SLM_OK, { "verified", NULL } },
-        { "qwen3-0.6b", "rope_scaling", "{\"rope_type\":\"default\"}", SLM_OK, { "verified", NULL } },
+        { "qwen3-0.6b",
+          "rope_scaling",
+          "{\"rope_type\":\"default\"}",
+          SLM_OK,
+          { "verified", NULL } },
         { "phi-4-mini-instruct", "sliding_window", "262144", SLM_OK, { "verified", NULL } },
         { "gemma-3-270m-it", "rope_local_base_freq", NULL, SLM_OK, { "verified", NULL } },
         { "gemma-3-270m-it", "query_pre_attn_scalar", "256", SLM_OK, { "verified", NULL } },
-        { "qwen3-0.6b", "head_dim", NULL, SLM_OK, { "verified", NULL } },  /* the class's default is 128 */
-        { "smollm3-3b", "head_dim", NULL, SLM_OK, { "verified", NULL } },  /* hidden / heads */
+        { "qwen3-0.6b",
+          "head_dim",
+          NULL,
+          SLM_OK,
+          { "verified", NULL } }, /* the class's default is 128 */
+        { "smollm3-3b", "head_dim", NULL, SLM_OK, { "verified", NULL } }, /* hidden / heads */
         { "gemma-3-270m-it", "head_dim", NULL, SLM_OK, { "verified", NULL } },
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++)
@@ -194,21 +249,77 @@ static void test_refused(void **state) {
     static const struct change changes[] = {
         { "qwen3-0.6b", "attention_bias", "true", SLM_E_UNSUPPORTED, { "attention_bias", NULL } },
         { "smollm3-3b", "mlp_bias", "true", SLM_E_UNSUPPORTED, { "mlp_bias", NULL } },
-        { "phi-4-mini-instruct", "lm_head_bias", "true", SLM_E_UNSUPPORTED, { "lm_head_bias", NULL } },
-        { "qwen3-0.6b", "use_sliding_window", "true", SLM_E_UNSUPPORTED, { "use_sliding_window", NULL } },
-        { "gemma-3-270m-it", "use_bidirectional_attention", "true", SLM_E_UNSUPPORTED, { "use_bidirectional", NULL } },
-        { "gemma-3-270m-it", "attn_logit_softcapping", "50.0", SLM_E_UNSUPPORTED, { "attn_logit_softcapping", NULL } },
-        { "gemma-3-270m-it", "final_logit_softcapping", "30.0", SLM_E_UNSUPPORTED, { "final_logit_softcapping", NULL } },
-        { "qwen3-0.6b", "quantization_config", "{\"quant_method\":\"awq\"}", SLM_E_UNSUPPORTED, { "quantization_config", NULL } },
+        { "phi-4-mini-instruct",
+          "lm_head_bias",
+          "true",
+          SLM_E_UNSUPPORTED,
+          { "lm_head_bias", NULL } },
+        { "qwen3-0.6b",
+          "use_sliding_window",
+          "true",
+          SLM_E_UNSUPPORTED,
+          { "use_sliding_window", NULL } },
+        { "gemma-3-270m-it",
+          "use_bidirectional_attention",
+          "true",
+          SLM_E_UNSUPPORTED,
+          { "use_bidirectional", NULL } },
+        { "gemma-3-270m-it",
+          "attn_logit_softcapping",
+          "50.0",
+          SLM_E_UNSUPPORTED,
+          { "attn_logit_softcapping", NULL } },
+        { "gemma-3-270m-it",
+          "final_logit_softcapping",
+          "30.0",
+          SLM_E_UNSUPPORTED,
+          { "final_logit_softcapping", NULL } },
+        { "qwen3-0.6b",
+          "quantization_config",
+          "{\"quant_method\":\"awq\"}",
+          SLM_E_UNSUPPORTED,
+          { "quantization_config", NULL } },
         { "qwen3-0.6b", "hidden_act", "\"gelu\"", SLM_E_UNSUPPORTED, { "hidden_act", "gelu" } },
-        { "gemma-3-270m-it", "hidden_activation", "\"gelu\"", SLM_E_UNSUPPORTED, { "gelu_pytorch_tanh", NULL } },
-        { "qwen3-0.6b", "rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":4.0}", SLM_E_UNSUPPORTED, { "yarn", NULL } },
-        { "smollm3-3b", "rope_scaling", "{\"type\":\"dynamic\",\"factor\":2.0}", SLM_E_UNSUPPORTED, { "dynamic", NULL } },
-        { "qwen3-0.6b", "rope_scaling", "{\"rope_type\":\"linear\",\"factor\":2.0,\"beta\":1}", SLM_E_UNSUPPORTED, { "beta", NULL } },
-        { "qwen3-0.6b", "partial_rotary_factor", "0.5", SLM_E_UNSUPPORTED, { "partial_rotary_factor", NULL } },
-        { "qwen3-0.6b", "model_type", "\"llama\"", SLM_E_UNSUPPORTED, { "llama", "gemma3, qwen3, smollm3, phi3" } },
-        { "qwen3-0.6b", "architectures", "[\"Qwen3ForSequenceClassification\"]", SLM_E_UNSUPPORTED, { "Qwen3ForSeq", NULL } },
-        { "qwen3-0.6b", "layer_types", "[\"full_attention\"]", SLM_E_FORMAT, { "1 entries", "28" } },
+        { "gemma-3-270m-it",
+          "hidden_activation",
+          "\"gelu\"",
+          SLM_E_UNSUPPORTED,
+          { "gelu_pytorch_tanh", NULL } },
+        { "qwen3-0.6b",
+          "rope_scaling",
+          "{\"rope_type\":\"yarn\",\"factor\":4.0}",
+          SLM_E_UNSUPPORTED,
+          { "yarn", NULL } },
+        { "smollm3-3b",
+          "rope_scaling",
+          "{\"type\":\"dynamic\",\"factor\":2.0}",
+          SLM_E_UNSUPPORTED,
+          { "dynamic", NULL } },
+        { "qwen3-0.6b",
+          "rope_scaling",
+          "{\"rope_type\":\"linear\",\"factor\":2.0,\"beta\":1}",
+          SLM_E_UNSUPPORTED,
+          { "beta", NULL } },
+        { "qwen3-0.6b",
+          "partial_rotary_factor",
+          "0.5",
+          SLM_E_UNSUPPORTED,
+          { "partial_rotary_factor", NULL } },
+        { "qwen3-0.6b",
+          "model_type",
+          "\"llama\"",
+          SLM_E_UNSUPPORTED,
+          { "llama", "gemma3, qwen3, smollm3, phi3" } },
+        { "qwen3-0.6b",
+          "architectures",
+          "[\"Qwen3ForSequenceClassification\"]",
+          SLM_E_UNSUPPORTED,
+          { "Qwen3ForSeq", NULL } },
+        { "qwen3-0.6b",
+          "layer_types",
+          "[\"full_attention\"]",
+          SLM_E_FORMAT,
+          { "1 entries", "28" } },
         { "phi-4-mini-instruct", "sliding_window", "2047", SLM_E_UNSUPPORTED, { "2047", NULL } },
         { "smollm3-3b", "no_rope_layers", "[1, 1, 1, 0]", SLM_E_FORMAT, { "4 entries", "36" } },
     };
@@ -233,15 +344,34 @@ static void test_malformed(void **state) {
         { "qwen3-0.6b", "rope_theta", "-1", SLM_E_FORMAT, { "rope base", NULL } },
         { "qwen3-0.6b", "eos_token_id", "-3", SLM_E_FORMAT, { "-3", NULL } },
         { "qwen3-0.6b", "eos_token_id", "\"x\"", SLM_E_FORMAT, { "eos_token_id", NULL } },
-        { "qwen3-0.6b", "eos_token_id", "[1,2,3,4,5,6,7,8]", SLM_E_FORMAT, { "more than 7", NULL } },
+        { "qwen3-0.6b",
+          "eos_token_id",
+          "[1,2,3,4,5,6,7,8]",
+          SLM_E_FORMAT,
+          { "more than 7", NULL } },
         { "qwen3-0.6b", "model_type", NULL, SLM_E_FORMAT, { "model_type", NULL } },
         { "gemma-3-270m-it", "sliding_window", "0", SLM_E_FORMAT, { "window is 0", NULL } },
-        { "gemma-3-270m-it", "sliding_window_pattern", "0", SLM_E_FORMAT, { "sliding_window_pattern", NULL } },
-        { "gemma-3-270m-it", "query_pre_attn_scalar", "0", SLM_E_FORMAT, { "query_pre_attn_scalar", NULL } },
+        { "gemma-3-270m-it",
+          "sliding_window_pattern",
+          "0",
+          SLM_E_FORMAT,
+          { "sliding_window_pattern", NULL } },
+        { "gemma-3-270m-it",
+          "query_pre_attn_scalar",
+          "0",
+          SLM_E_FORMAT,
+          { "query_pre_attn_scalar", NULL } },
         { "gemma-3-270m-it", "bos_token_id", "262144", SLM_E_FORMAT, { "bos_token_id", NULL } },
         { "smollm3-3b", "no_rope_layer_interval", "0", SLM_E_FORMAT, { "interval", NULL } },
-        { "phi-4-mini-instruct", "original_max_position_embeddings", NULL, SLM_E_FORMAT, { "original_max", NULL } },
-        { "phi-4-mini-instruct", "rope_scaling", "{\"type\":\"longrope\",\"short_factor\":[1.0],\"long_factor\":[1.0]}", SLM_E_FORMAT,
+        { "phi-4-mini-instruct",
+          "original_max_position_embeddings",
+          NULL,
+          SLM_E_FORMAT,
+          { "original_max", NULL } },
+        { "phi-4-mini-instruct",
+          "rope_scaling",
+          "{\"type\":\"longrope\",\"short_factor\":[1.0],\"long_factor\":[1.0]}",
+          SLM_E_FORMAT,
           { "1 entries", NULL } },
         { "phi-4-mini-instruct", "partial_rotary_factor", "1.5", SLM_E_FORMAT, { "1.5", NULL } },
     };
@@ -251,8 +381,11 @@ static void test_malformed(void **state) {
     slm_why why;
     assert_int_equal(facts_from_config(NULL, "{", 1, NULL, 0, NULL, &f, &why), SLM_E_FORMAT);
     assert_int_equal(facts_from_config(NULL, "[]", 2, NULL, 0, NULL, &f, &why), SLM_E_FORMAT);
-    assert_int_equal(read_config(config_of(model_by_name("qwen3-0.6b")), "[1]", NULL, &f, &why), SLM_E_FORMAT);
-    assert_int_equal(read_config(config_of(model_by_name("qwen3-0.6b")), "{\"temperature\":-1}", NULL, &f, &why), SLM_E_FORMAT);
+    assert_int_equal(read_config(config_of(model_by_name("qwen3-0.6b")), "[1]", NULL, &f, &why),
+                     SLM_E_FORMAT);
+    assert_int_equal(
+        read_config(config_of(model_by_name("qwen3-0.6b")), "{\"temperature\":-1}", NULL, &f, &why),
+        SLM_E_FORMAT);
 }
 
 /* ------------------------------------------------------------------ forms of the same thing */
@@ -265,7 +398,8 @@ static void test_rope_parameters(void **state) {
     json_t *c = config_of(model_by_name("qwen3-0.6b"));
     json_object_del(c, "rope_theta");
     json_object_del(c, "rope_scaling");
-    json_object_set_new(c, "rope_parameters", json_pack("{s:s, s:f}", "rope_type", "default", "rope_theta", 1e6));
+    json_object_set_new(c, "rope_parameters",
+                        json_pack("{s:s, s:f}", "rope_type", "default", "rope_theta", 1e6));
     assert_int_equal(read_config(c, NULL, NULL, &f, &why), SLM_OK);
     assert_string_equal(f.known->name, "qwen3-0.6b");
     facts_free(&f);
@@ -275,8 +409,9 @@ static void test_rope_parameters(void **state) {
     json_object_del(c, "rope_scaling");
     json_object_del(c, "rope_local_base_freq");
     json_object_set_new(c, "rope_parameters",
-                        json_pack("{s:{s:s, s:f, s:f}, s:{s:s, s:f}}", "full_attention", "rope_type", "linear", "factor", 8.0, "rope_theta",
-                                  1e6, "sliding_attention", "rope_type", "default", "rope_theta", 1e4));
+                        json_pack("{s:{s:s, s:f, s:f}, s:{s:s, s:f}}", "full_attention",
+                                  "rope_type", "linear", "factor", 8.0, "rope_theta", 1e6,
+                                  "sliding_attention", "rope_type", "default", "rope_theta", 1e4));
     assert_int_equal(read_config(c, NULL, NULL, &f, &why), SLM_OK);
     assert_string_equal(f.known->name, "gemma-3-4b-it");
     facts_free(&f);
@@ -286,8 +421,10 @@ static void test_rope_parameters(void **state) {
 static void test_nested(void **state) {
     (void)state;
     static const char text[] =
-        "{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"model_type\":\"gemma3\",\"eos_token_id\":[1,106],"
-        "\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":10240,\"model_type\":\"gemma3_text\",\"num_hidden_layers\":34,"
+        "{\"architectures\":[\"Gemma3ForConditionalGeneration\"],\"model_type\":\"gemma3\",\"eos_"
+        "token_id\":[1,106],"
+        "\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":10240,\"model_type\":\"gemma3_"
+        "text\",\"num_hidden_layers\":34,"
         "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024},"
         "\"vision_config\":{\"hidden_size\":1152}}";
     struct facts f;
@@ -308,16 +445,23 @@ static void test_generation(void **state) {
     (void)state;
     struct facts f;
     slm_why why;
-    assert_int_equal(read_config(config_of(model_by_name("phi-4-mini-instruct")), "{\"eos_token_id\":[200020,199999,200018]}", NULL, &f, &why), SLM_OK);
+    assert_int_equal(read_config(config_of(model_by_name("phi-4-mini-instruct")),
+                                 "{\"eos_token_id\":[200020,199999,200018]}", NULL, &f, &why),
+                     SLM_OK);
     assert_int_equal(f.m.stop[0], 200020);
     assert_int_equal(f.m.stop[1], 199999);
     assert_int_equal(f.m.stop[2], 200018);
     assert_int_equal(f.m.stop[3], -1);
     assert_false(f.m.sampling.sample);
     facts_free(&f);
-    assert_int_equal(read_config(config_of(model_by_name("qwen3-0.6b")),
-                                 "{\"do_sample\":true,\"temperature\":0.9,\"top_k\":7,\"top_p\":0.5,\"min_p\":0.1}", NULL, &f, &why), SLM_OK);
-    assert_true(f.m.sampling.sample && f.m.sampling.temperature == 0.9f && f.m.sampling.top_p == 0.5f && f.m.sampling.min_p == 0.1f);
+    assert_int_equal(
+        read_config(
+            config_of(model_by_name("qwen3-0.6b")),
+            "{\"do_sample\":true,\"temperature\":0.9,\"top_k\":7,\"top_p\":0.5,\"min_p\":0.1}",
+            NULL, &f, &why),
+        SLM_OK);
+    assert_true(f.m.sampling.sample && f.m.sampling.temperature == 0.9f &&
+                f.m.sampling.top_p == 0.5f && f.m.sampling.min_p == 0.1f);
     assert_int_equal(f.m.sampling.top_k, 7);
     facts_free(&f);
 }
@@ -335,13 +479,15 @@ static void test_vendor_files(void **state) {
         char *config = slurp(path, &n);
         snprintf(rel, sizeof rel, "models/%s/generation_config.json", seven[i]);
         char *generation = slurp(ref_path(path, sizeof path, rel), &n_generation);
-        if (facts_from_config(NULL, config, n, generation, n_generation, seven[i], &f, &why) != SLM_OK)
+        if (facts_from_config(NULL, config, n, generation, n_generation, seven[i], &f, &why) !=
+            SLM_OK)
             fail_msg("%s: %s", seven[i], why.message);
         assert_string_equal(f.known->name, seven[i]);
         assert_int_equal(f.trust, TRUST_VERIFIED);
         assert_int_equal(f.has_vision, strcmp(seven[i], "gemma-3-4b-it") == 0);
         for (size_t k = 0; k < MODEL_STOPS; k++)
-            assert_int_equal(f.m.stop[k] > 0 ? f.m.stop[k] : -1, f.known->stop[k] > 0 ? f.known->stop[k] : -1);
+            assert_int_equal(f.m.stop[k] > 0 ? f.m.stop[k] : -1,
+                             f.known->stop[k] > 0 ? f.known->stop[k] : -1);
         assert_int_equal(f.m.bos, f.known->bos);
         facts_free(&f);
         free(config);
@@ -364,7 +510,8 @@ static const char *key(const struct gguf_file *g, const char *rest) {
 }
 
 /* Metadata as converters write it for a row of the table. skip, extra: one key left out, one put in. */
-static void put_metadata(struct gguf_file *g, const struct model *m, const char *name, const char *left_out) {
+static void put_metadata(struct gguf_file *g, const struct model *m, const char *name,
+                         const char *left_out) {
     const struct {
         const char *key;
         uint32_t value;
@@ -415,8 +562,8 @@ static void put_tensors(struct gguf_file *g, const struct model *m) {
 typedef void (*extra_fn)(struct gguf_file *g);
 
 /* Writes and opens a file whose embedding is small, then says that it has `rows` rows. */
-static slm_err read_gguf(const struct model *m, uint32_t rows, const char *name, const char *left_out, extra_fn extra, struct facts *f,
-                         slm_why *why) {
+static slm_err read_gguf(const struct model *m, uint32_t rows, const char *name,
+                         const char *left_out, extra_fn extra, struct facts *f, slm_why *why) {
     struct gguf_file g = { .arch = m->family->gguf_arch };
     struct tensors *t;
     assert_true(temp_file(g.path, sizeof g.path, "facts.gguf", "", 0));
@@ -451,7 +598,8 @@ static void test_gguf_known(void **state) {
     struct facts f;
     slm_why why;
     const struct model *big = model_by_name("gemma-3-4b-it");
-    assert_int_equal(read_gguf(big, 262144, "Gemma 3 4b It", NULL, NULL, &f, &why), SLM_OK); /* rows left out */
+    assert_int_equal(read_gguf(big, 262144, "Gemma 3 4b It", NULL, NULL, &f, &why),
+                     SLM_OK); /* rows left out */
     assert_ptr_equal(f.known, big);
     assert_int_equal(f.m.vocab, 262144);
     assert_int_equal(f.m.vocab_used, 262144);
@@ -486,9 +634,12 @@ static void test_gguf_refused(void **state) {
         slm_err err;
         const char *says;
     } cases[] = {
-        { NULL, add_yarn, SLM_E_UNSUPPORTED, "yarn" },       { NULL, add_cap, SLM_E_UNSUPPORTED, "softcapping" },
-        { NULL, add_experts, SLM_E_UNSUPPORTED, "expert" },  { NULL, add_vocabulary, SLM_E_FORMAT, "vocab_size" },
-        { NULL, add_window, SLM_E_UNSUPPORTED, "window" },   { "block_count", NULL, SLM_E_FORMAT, "block_count" },
+        { NULL, add_yarn, SLM_E_UNSUPPORTED, "yarn" },
+        { NULL, add_cap, SLM_E_UNSUPPORTED, "softcapping" },
+        { NULL, add_experts, SLM_E_UNSUPPORTED, "expert" },
+        { NULL, add_vocabulary, SLM_E_FORMAT, "vocab_size" },
+        { NULL, add_window, SLM_E_UNSUPPORTED, "window" },
+        { "block_count", NULL, SLM_E_FORMAT, "block_count" },
         { "rope.dimension_count", add_half_rope, SLM_E_UNSUPPORTED, "dimension_count" },
         { "attention.head_count", NULL, SLM_E_FORMAT, "head_count" },
     };
@@ -519,7 +670,8 @@ static void test_gguf_refused(void **state) {
 static void test_no_memory(void **state) {
     (void)state;
     char *text[2];
-    json_t *a = config_of(model_by_name("phi-4-mini-instruct")), *b = config_of(model_by_name("smollm3-3b"));
+    json_t *a = config_of(model_by_name("phi-4-mini-instruct")),
+           *b = config_of(model_by_name("smollm3-3b"));
     json_object_set_new(b, "num_hidden_layers", json_integer(10));
     text[0] = json_dumps(a, 0);
     text[1] = json_dumps(b, 0);
@@ -531,7 +683,8 @@ static void test_no_memory(void **state) {
             struct facts f;
             slm_why why;
             test_hooks_init(&h, k);
-            slm_err err = facts_from_config(&h.hooks, text[i], strlen(text[i]), NULL, 0, NULL, &f, &why);
+            slm_err err =
+                facts_from_config(&h.hooks, text[i], strlen(text[i]), NULL, 0, NULL, &f, &why);
             if (err == SLM_OK)
                 facts_free(&f);
             assert_int_equal(h.live, 0);
@@ -547,10 +700,12 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_models), cmocka_unit_test(test_equal_numbers),   cmocka_unit_test(test_altered),
-        cmocka_unit_test(test_other),        cmocka_unit_test(test_refused),         cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_rope_parameters), cmocka_unit_test(test_nested),       cmocka_unit_test(test_generation),
-        cmocka_unit_test(test_vendor_files), cmocka_unit_test(test_gguf_known),      cmocka_unit_test(test_gguf_refused),
+        cmocka_unit_test(test_known_models),    cmocka_unit_test(test_equal_numbers),
+        cmocka_unit_test(test_altered),         cmocka_unit_test(test_other),
+        cmocka_unit_test(test_refused),         cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_rope_parameters), cmocka_unit_test(test_nested),
+        cmocka_unit_test(test_generation),      cmocka_unit_test(test_vendor_files),
+        cmocka_unit_test(test_gguf_known),      cmocka_unit_test(test_gguf_refused),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,12 +19,14 @@ struct bench {
     float *logits; /* [64, vocab] */
 };
 
-static void open_bench(struct bench *b, const char *twin, enum kv_type type, uint32_t context, uint32_t chunk, unsigned threads, bool exact) {
+static void open_bench(struct bench *b, const char *twin, enum kv_type type, uint32_t context,
+                       uint32_t chunk, unsigned threads, bool exact) {
     char folder[64];
     snprintf(folder, sizeof folder, "golden/%s", twin);
     twin_open(&b->t, folder, kernels_pick(ISA_LEVEL_COUNT), exact, threads);
     OK(&b->t, kv_new(NULL, &b->t.facts.m, type, context, chunk, &b->kv, &b->t.why));
-    OK(&b->t, forward_new(NULL, &b->t.net, b->t.rope, b->t.pool, chunk, chunk, context, &b->f, &b->t.why));
+    OK(&b->t,
+       forward_new(NULL, &b->t.net, b->t.rope, b->t.pool, chunk, chunk, context, &b->f, &b->t.why));
     b->logits = malloc((size_t)chunk * b->t.facts.m.vocab * sizeof(float));
 }
 
@@ -43,7 +45,8 @@ static slm_err step(struct bench *b, const int32_t *ids, uint32_t n, bool long_r
 /* ------------------------------------------------------------------ long sequences */
 
 /* Last logits of LONG tokens, evaluated in chunks. window: 0 leaves the twin's. */
-static float *run_long(const char *twin, enum kv_type type, uint32_t chunk, unsigned threads, uint32_t window, const char *pattern) {
+static float *run_long(const char *twin, enum kv_type type, uint32_t chunk, unsigned threads,
+                       uint32_t window, const char *pattern) {
     struct bench b;
     char folder[64];
     int32_t ids[LONG];
@@ -61,7 +64,8 @@ static float *run_long(const char *twin, enum kv_type type, uint32_t chunk, unsi
     b.logits = malloc(b.t.facts.m.vocab * sizeof(float));
     random_ids(ids, LONG, b.t.facts.m.vocab, 7);
     for (uint32_t at = 0; at < LONG; at += chunk)
-        OK(&b.t, step(&b, ids + at, LONG - at < chunk ? LONG - at : chunk, b.t.facts.m.rope.kind == ROPE_LONG));
+        OK(&b.t, step(&b, ids + at, LONG - at < chunk ? LONG - at : chunk,
+                      b.t.facts.m.rope.kind == ROPE_LONG));
     float *last = malloc(b.t.facts.m.vocab * sizeof *last);
     memcpy(last, b.logits, b.t.facts.m.vocab * sizeof *last);
     close_bench(&b);
@@ -82,23 +86,26 @@ static void test_long(void **state) {
         const char *pattern;
         enum kv_type type;
     } cases[] = {
-        { "gemma-3-270m-it", 0, NULL, KV_F16 },   { "gemma-3-270m-it", 300, NULL, KV_F32 },
-        { "gemma-3-4b-it", 256, "s", KV_BF16 },   { "gemma-3-4b-it", 257, "s", KV_Q8 },
-        { "gemma-3-4b-it", 1, "s", KV_F16 },      { "qwen3-0.6b", 0, NULL, KV_F16 },
-        { "smollm3-3b", 0, NULL, KV_Q8 },         { "phi-4-mini-instruct", 0, NULL, KV_F32 },
+        { "gemma-3-270m-it", 0, NULL, KV_F16 }, { "gemma-3-270m-it", 300, NULL, KV_F32 },
+        { "gemma-3-4b-it", 256, "s", KV_BF16 }, { "gemma-3-4b-it", 257, "s", KV_Q8 },
+        { "gemma-3-4b-it", 1, "s", KV_F16 },    { "qwen3-0.6b", 0, NULL, KV_F16 },
+        { "smollm3-3b", 0, NULL, KV_Q8 },       { "phi-4-mini-instruct", 0, NULL, KV_F32 },
     };
     static const uint32_t chunks[] = { 64, LONG, 33 };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        float *one = run_long(cases[i].twin, cases[i].type, 1, 1, cases[i].window, cases[i].pattern);
+        float *one =
+            run_long(cases[i].twin, cases[i].type, 1, 1, cases[i].window, cases[i].pattern);
         for (size_t j = 0; j < ARRAY_LEN(chunks) + 1; j++) {
             bool decode = j == ARRAY_LEN(chunks);
             if (decode && cases[i].type != KV_F16)
                 continue;
-            float *other = run_long(cases[i].twin, cases[i].type, decode ? 1 : chunks[j], decode ? 4 : 2, cases[i].window, cases[i].pattern);
+            float *other = run_long(cases[i].twin, cases[i].type, decode ? 1 : chunks[j],
+                                    decode ? 4 : 2, cases[i].window, cases[i].pattern);
             for (uint32_t v = 0; v < vocab_of(cases[i].twin); v++)
                 if (memcmp(&one[v], &other[v], sizeof *one) != 0)
-                    fail_msg("%s window %u, chunk %u: logit %u is %.9g, one by one %.9g", cases[i].twin, cases[i].window,
-                             decode ? 1 : chunks[j], v, (double)other[v], (double)one[v]);
+                    fail_msg("%s window %u, chunk %u: logit %u is %.9g, one by one %.9g",
+                             cases[i].twin, cases[i].window, decode ? 1 : chunks[j], v,
+                             (double)other[v], (double)one[v]);
             free(other);
         }
         free(one);
@@ -120,7 +127,9 @@ static void test_window_of_one(void **state) {
         OK(&b.t, kv_new(NULL, &b.t.facts.m, KV_F32, 8, 8, &b.kv, &b.t.why));
         OK(&b.t, forward_new(NULL, &b.t.net, b.t.rope, b.t.pool, 8, 1, 8, &b.f, &b.t.why));
         b.logits = malloc(b.t.facts.m.vocab * sizeof(float));
-        OK(&b.t, step(&b, order == 0 ? (const int32_t[]){ 5, 9, 100 } : (const int32_t[]){ 9, 5, 100 }, 3, false));
+        OK(&b.t,
+           step(&b, order == 0 ? (const int32_t[]){ 5, 9, 100 } : (const int32_t[]){ 9, 5, 100 }, 3,
+                false));
         if (order == 0) {
             first = b.logits;
             b.logits = NULL;
@@ -143,7 +152,8 @@ static void test_truncate(void **state) {
     random_ids(ids, 100, 320, 3);
     for (uint32_t at = 0; at < 60; at += 10)
         OK(&b.t, step(&b, ids + at, 10, false));
-    assert_true(kv_can_truncate(b.kv, 60) && kv_can_truncate(b.kv, 99) && kv_can_truncate(b.kv, 50) && kv_can_truncate(b.kv, 0));
+    assert_true(kv_can_truncate(b.kv, 60) && kv_can_truncate(b.kv, 99) &&
+                kv_can_truncate(b.kv, 50) && kv_can_truncate(b.kv, 0));
     assert_false(kv_can_truncate(b.kv, 49)); /* 34 is lost: 60 written, 25 kept */
     assert_false(kv_truncate(b.kv, 49));
     assert_int_equal(kv_length(b.kv), 60);
@@ -176,7 +186,8 @@ static void test_sizes(void **state) {
     const struct model *m = model_by_name("gemma-3-270m-it");
     uint64_t small = kv_bytes(m, KV_F16, 8192, 256), large = kv_bytes(m, KV_F16, 16384, 256);
     assert_true(large - small == (uint64_t)8192 * 3072); /* only full layers grow */
-    assert_true(kv_bytes(m, KV_F16, 4096, 1) - (uint64_t)4096 * 3072 >= 7864320); /* the published fixed part */
+    assert_true(kv_bytes(m, KV_F16, 4096, 1) - (uint64_t)4096 * 3072 >=
+                7864320); /* the published fixed part */
     assert_true(kv_bytes(m, KV_F16, 4096, 1) - (uint64_t)4096 * 3072 < 7864320 + 4096);
     assert_true(kv_bytes(m, KV_F32, 4096, 1) > 2 * kv_bytes(m, KV_F16, 4096, 1) - 8192);
     assert_true(kv_bytes(m, KV_Q8, 4096, 1) * 16 < kv_bytes(m, KV_F16, 4096, 1) * 9);
@@ -200,7 +211,8 @@ static void test_arguments(void **state) {
     slm_why *why = &b.t.why;
     struct slice s[2] = { { .kv = b.kv, .n = 8 }, { .kv = b.kv, .n = 1 } };
     assert_int_equal(forward_run(f, s, 0, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
-    assert_int_equal(forward_run(f, s, 2, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG); /* the same sequence twice */
+    assert_int_equal(forward_run(f, s, 2, ids, LOGITS_NONE, NULL, NULL, why),
+                     SLM_E_ARG); /* the same sequence twice */
     s[0].n = 0;
     assert_int_equal(forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
     s[0].n = 9;
@@ -223,10 +235,12 @@ static void test_arguments(void **state) {
     assert_non_null(strstr(why->message, "20"));
     assert_int_equal(kv_length(b.kv), 16);
     struct forward *small;
-    assert_int_equal(forward_new(NULL, &b.t.net, b.t.rope, b.t.pool, 4, 5, 20, &small, why), SLM_E_ARG);
+    assert_int_equal(forward_new(NULL, &b.t.net, b.t.rope, b.t.pool, 4, 5, 20, &small, why),
+                     SLM_E_ARG);
     OK(&b.t, forward_new(NULL, &b.t.net, b.t.rope, b.t.pool, 4, 2, 20, &small, why));
     s[0].n = 3;
-    assert_int_equal(forward_run(small, s, 1, ids, LOGITS_ALL, b.logits, NULL, why), SLM_E_ARG); /* three rows of logits */
+    assert_int_equal(forward_run(small, s, 1, ids, LOGITS_ALL, b.logits, NULL, why),
+                     SLM_E_ARG); /* three rows of logits */
     OK(&b.t, forward_run(small, s, 1, ids, LOGITS_LAST, b.logits, NULL, why));
     forward_free(small);
     close_bench(&b);
@@ -266,7 +280,8 @@ static void test_not_finite(void **state) {
     assert_int_equal(step(&b, ids + 8, 4, false), SLM_E_NUMERIC);
     assert_int_equal(kv_length(b.kv), 8); /* as before the call */
     struct slice s = { .kv = b.kv, .n = 4 };
-    assert_int_equal(forward_run(b.f, &s, 1, ids + 8, LOGITS_NONE, NULL, NULL, &b.t.why), SLM_E_NUMERIC); /* without logits too */
+    assert_int_equal(forward_run(b.f, &s, 1, ids + 8, LOGITS_NONE, NULL, NULL, &b.t.why),
+                     SLM_E_NUMERIC); /* without logits too */
     norm[3] = kept;
     OK(&b.t, step(&b, ids + 8, 4, false));
     float *after = malloc(512 * sizeof *after);
@@ -316,8 +331,9 @@ static void test_no_allocation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_truncate),   cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_rope_state), cmocka_unit_test(test_not_finite), cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_arguments),     cmocka_unit_test(test_rope_state),
+        cmocka_unit_test(test_not_finite),    cmocka_unit_test(test_no_allocation),
         cmocka_unit_test(test_window_of_one), cmocka_unit_test(test_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,8 @@ static const struct {
     { "rope theta 5e+06", wrong_theta_5e6 },
     { "q/k norm left out", wrong_no_qk_norm },
     { "attention scale from hidden/heads", wrong_scale_by_heads },
-    { "attention scale head_dim^-0.5 instead of query_pre_attn_scalar^-0.5", wrong_scale_by_head_dim },
+    { "attention scale head_dim^-0.5 instead of query_pre_attn_scalar^-0.5",
+      wrong_scale_by_head_dim },
     { "NoPE flags inverted", wrong_nope_inverted },
     { "rope on every layer", wrong_no_nope },
     { "NoPE at i%4==0", wrong_nope_first },
@@ -175,23 +176,27 @@ static unsigned check_variants(const char *twin) {
     unsigned checked = 0;
     snprintf(folder, sizeof folder, "golden/%s", twin);
     twin_open(&t, folder, kernels_pick(ISA_LEVEL_COUNT), true, 1);
-    double tolerance = json_number_value(json_object_get(json_object_get(t.golden, "tolerance"), "recommended_float32_max_abs"));
+    double tolerance = json_number_value(
+        json_object_get(json_object_get(t.golden, "tolerance"), "recommended_float32_max_abs"));
     json_object_foreach(json_object_get(t.golden, "wrong_variants_max_abs"), name, errors) {
         struct twin wrong;
         size_t v = variant_named(name);
         double worst = 0.0;
         /* full-layer rope includes the linear factor, which no table of ours can put on sliding layers */
-        if (v == ARRAY_LEN(variants) || (variants[v].apply == wrong_theta_full && t.facts.m.rope.kind == ROPE_LINEAR))
+        if (v == ARRAY_LEN(variants) ||
+            (variants[v].apply == wrong_theta_full && t.facts.m.rope.kind == ROPE_LINEAR))
             continue;
         twin_open(&wrong, folder, kernels_pick(ISA_LEVEL_COUNT), true, 1);
         apply_variant(&wrong, v);
         json_object_foreach(errors, prompt, error) {
             double is = error_of(&wrong, prompt), want = json_number_value(error);
             if (fabs(is - want) > 0.01 * want + 2 * tolerance)
-                fail_msg("%s, %s, %s: logits are off by %g, in the official code by %g", twin, name, prompt, is, want);
+                fail_msg("%s, %s, %s: logits are off by %g, in the official code by %g", twin, name,
+                         prompt, is, want);
             worst = is > worst ? is : worst;
         }
-        if (strncmp(name, "eps", 3) != 0) /* only just visible on the Gemma twins: test_model_facts sees eps */
+        if (strncmp(name, "eps", 3) !=
+            0) /* only just visible on the Gemma twins: test_model_facts sees eps */
             assert_true(worst > 5 * tolerance);
         twin_close(&wrong);
         checked++;
@@ -229,7 +234,8 @@ static void test_gelu_form(void **state) {
     const float one[16] = { 1.0f, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     float h[16];
     gelu_mul(kernels_pick(ISA_LEVEL_COUNT), one, one, 16, h);
-    assert_true(fabs((double)h[0] - 0.8411919906) < 1e-6); /* tanh form; with erf it would be 0.8413447461 */
+    assert_true(fabs((double)h[0] - 0.8411919906) <
+                1e-6); /* tanh form; with erf it would be 0.8413447461 */
 }
 
 /* A mistake in one value of the real configurations is refused; the numbers themselves are pinned by
@@ -237,7 +243,8 @@ static void test_gelu_form(void **state) {
 static void test_eps(void **state) {
     (void)state;
     for (size_t i = 0; models_all[i] != NULL; i++)
-        assert_true(models_all[i]->eps == (strcmp(models_all[i]->family->name, "phi3") == 0 ? 1e-5f : 1e-6f));
+        assert_true(models_all[i]->eps ==
+                    (strcmp(models_all[i]->family->name, "phi3") == 0 ? 1e-5f : 1e-6f));
 }
 
 /* ------------------------------------------------------------------ the list */
@@ -246,40 +253,61 @@ static const struct {
     const char *trap, *held_by[3]; /* files of tests/ */
 } traps[] = {
     /* Gemma 3 */
-    { "two rope bases, one scaled", { "unit/test_model_traps.c", "golden/test_oracle.c", "unit/test_model_facts.c" } },
-    { "norm weight is 1 + w, and GGUF already holds that", { "unit/test_model_traps.c", "unit/test_models_tables.c", NULL } },
-    { "embedding scale, float32 or rounded", { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
-    { "attention scale is query_pre_attn_scalar", { "unit/test_model_traps.c", "unit/test_model_facts.c", NULL } },
+    { "two rope bases, one scaled",
+      { "unit/test_model_traps.c", "golden/test_oracle.c", "unit/test_model_facts.c" } },
+    { "norm weight is 1 + w, and GGUF already holds that",
+      { "unit/test_model_traps.c", "unit/test_models_tables.c", NULL } },
+    { "embedding scale, float32 or rounded",
+      { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
+    { "attention scale is query_pre_attn_scalar",
+      { "unit/test_model_traps.c", "unit/test_model_facts.c", NULL } },
     { "head_dim is independent of hidden", { "unit/test_models_tables.c", NULL, NULL } },
-    { "window counts its own position; ring needs window - 1 + chunk", { "unit/test_model_traps.c", "unit/test_model_forward.c", NULL } },
-    { "full layers at (i + 1) % 6 == 0, the last of 4B slide", { "unit/test_model_traps.c", "unit/test_models_tables.c", NULL } },
-    { "image tokens see each other: images are refused, the tower is left aside", { "unit/test_model_weights.c", NULL, NULL } },
+    { "window counts its own position; ring needs window - 1 + chunk",
+      { "unit/test_model_traps.c", "unit/test_model_forward.c", NULL } },
+    { "full layers at (i + 1) % 6 == 0, the last of 4B slide",
+      { "unit/test_model_traps.c", "unit/test_models_tables.c", NULL } },
+    { "image tokens see each other: images are refused, the tower is left aside",
+      { "unit/test_model_weights.c", NULL, NULL } },
     { "image resize: images are refused", { "unit/test_model_weights.c", NULL, NULL } },
-    { "residual stream exceeds float16", { "unit/test_model_forward.c", "golden/test_oracle.c", NULL } },
+    { "residual stream exceeds float16",
+      { "unit/test_model_forward.c", "golden/test_oracle.c", NULL } },
     { "two bos", { "unit/test_models_tables.c", "golden/test_chat_goldens.c", NULL } },
     { "stop on 106 as well as 1", { "unit/test_models_tables.c", NULL, NULL } },
-    { "270M has no row for the image token", { "unit/test_models_tables.c", "unit/test_model_forward.c", NULL } },
-    { "template trims, alternates, merges the system turn", { "golden/test_chat_goldens.c", NULL, NULL } },
-    { "no pre-tokenisation, runs of newlines, byte fallback", { "golden/test_tokenizers.c", "unit/test_token_bpe.c", NULL } },
-    { "projector matrix is [in, out]: images are refused", { "unit/test_model_weights.c", NULL, NULL } },
+    { "270M has no row for the image token",
+      { "unit/test_models_tables.c", "unit/test_model_forward.c", NULL } },
+    { "template trims, alternates, merges the system turn",
+      { "golden/test_chat_goldens.c", NULL, NULL } },
+    { "no pre-tokenisation, runs of newlines, byte fallback",
+      { "golden/test_tokenizers.c", "unit/test_token_bpe.c", NULL } },
+    { "projector matrix is [in, out]: images are refused",
+      { "unit/test_model_weights.c", NULL, NULL } },
     { "no soft caps", { "unit/test_model_facts.c", NULL, NULL } },
     /* Qwen3 */
-    { "head_dim 128 whatever hidden / heads", { "unit/test_model_traps.c", "unit/test_models_tables.c", "unit/test_model_facts.c" } },
-    { "q_norm and k_norm per head before rope", { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
+    { "head_dim 128 whatever hidden / heads",
+      { "unit/test_model_traps.c", "unit/test_models_tables.c", "unit/test_model_facts.c" } },
+    { "q_norm and k_norm per head before rope",
+      { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
     { "rope base 1e6 or 5e6", { "unit/test_model_traps.c", "unit/test_model_facts.c", NULL } },
-    { "tied, and perhaps a second copy of the matrix", { "unit/test_model_weights.c", NULL, NULL } },
-    { "rows without token are never sampled", { "unit/test_models_tables.c", "unit/test_session.c", NULL } },
+    { "tied, and perhaps a second copy of the matrix",
+      { "unit/test_model_weights.c", NULL, NULL } },
+    { "rows without token are never sampled",
+      { "unit/test_models_tables.c", "unit/test_session.c", NULL } },
     { "bos is not put in front", { "unit/test_models_tables.c", "unit/test_model_facts.c", NULL } },
-    { "<think> is one id but not special", { "golden/test_tokenizers.c", "unit/test_chat_thinking.c", NULL } },
-    { "thinking opened by the template", { "unit/test_chat_thinking.c", "golden/test_chat_goldens.c", NULL } },
+    { "<think> is one id but not special",
+      { "golden/test_tokenizers.c", "unit/test_chat_thinking.c", NULL } },
+    { "thinking opened by the template",
+      { "unit/test_chat_thinking.c", "golden/test_chat_goldens.c", NULL } },
     { "two ways to turn thinking off", { "golden/test_chat_goldens.c", NULL, NULL } },
     { "greedy thinking loops", { "unit/test_models_tables.c", NULL, NULL } },
-    { "what the template needs of Jinja", { "unit/test_chat_template.c", "golden/test_chat_goldens.c", NULL } },
+    { "what the template needs of Jinja",
+      { "unit/test_chat_template.c", "golden/test_chat_goldens.c", NULL } },
     { "NFC; digits one by one", { "unit/test_token_split.c", "golden/test_tokenizers.c", NULL } },
     /* SmolLM3 */
-    { "no_rope_layers: 1 means rope is used", { "unit/test_model_traps.c", "unit/test_models_tables.c", NULL } },
+    { "no_rope_layers: 1 means rope is used",
+      { "unit/test_model_traps.c", "unit/test_models_tables.c", NULL } },
     { "GGUF q and k rows are permuted", { "golden/test_oracle_gguf.c", NULL, NULL } },
-    { "rope base 5e6, the class assumes 2e6", { "unit/test_model_traps.c", "unit/test_model_facts.c", NULL } },
+    { "rope base 5e6, the class assumes 2e6",
+      { "unit/test_model_traps.c", "unit/test_model_facts.c", NULL } },
     { "system turn is not closed", { "golden/test_chat_goldens.c", NULL, NULL } },
     { "template functions", { "unit/test_chat_template.c", "golden/test_chat_goldens.c", NULL } },
     { "the date changes the prompt", { "unit/test_chat_template.c", NULL, NULL } },
@@ -287,22 +315,31 @@ static const struct {
     { "/think is a substring test", { "golden/test_chat_goldens.c", NULL, NULL } },
     { "no bos although the vocabulary is Llama's", { "unit/test_models_tables.c", NULL, NULL } },
     /* Phi-4-mini */
-    { "attention factor always multiplies cos and sin", { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
-    { "short or long factors for the whole sequence", { "unit/test_model_traps.c", "golden/test_oracle.c", "unit/test_model_forward.c" } },
-    { "48 factors, pairs (i, i + 48)", { "unit/test_model_traps.c", "unit/test_models_tables.c", "unit/test_model_facts.c" } },
-    { "fused rows: q, k, v; gate, up", { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
+    { "attention factor always multiplies cos and sin",
+      { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
+    { "short or long factors for the whole sequence",
+      { "unit/test_model_traps.c", "golden/test_oracle.c", "unit/test_model_forward.c" } },
+    { "48 factors, pairs (i, i + 48)",
+      { "unit/test_model_traps.c", "unit/test_models_tables.c", "unit/test_model_facts.c" } },
+    { "fused rows: q, k, v; gate, up",
+      { "unit/test_model_traps.c", "golden/test_oracle.c", NULL } },
     { "tied output", { "unit/test_models_tables.c", "golden/test_oracle.c", NULL } },
     { "eps 1e-5", { "unit/test_model_traps.c", "unit/test_model_facts.c", NULL } },
-    { "inert sliding window; original context at top level", { "unit/test_model_facts.c", NULL, NULL } },
+    { "inert sliding window; original context at top level",
+      { "unit/test_model_facts.c", NULL, NULL } },
     { "stop on 200020 and 199999", { "unit/test_models_tables.c", NULL, NULL } },
-    { "role tokens swallow what follows", { "golden/test_tokenizers.c", "unit/test_token_text.c", NULL } },
+    { "role tokens swallow what follows",
+      { "golden/test_tokenizers.c", "unit/test_token_text.c", NULL } },
     { "tools= is ignored by the template", { "golden/test_chat_goldens.c", NULL, NULL } },
     { "o200k pre-tokeniser", { "unit/test_token_split.c", "golden/test_tokenizers.c", NULL } },
     /* all */
-    { "softmax and norms in float32", { "golden/test_oracle.c", "kernels/check_rows.c", "kernels/check_attention.c" } },
-    { "rendered prompts already have control tokens", { "golden/test_chat_goldens.c", "unit/test_token_text.c", NULL } },
+    { "softmax and norms in float32",
+      { "golden/test_oracle.c", "kernels/check_rows.c", "kernels/check_attention.c" } },
+    { "rendered prompts already have control tokens",
+      { "golden/test_chat_goldens.c", "unit/test_token_text.c", NULL } },
     { "unused rows are masked", { "unit/test_session.c", "unit/test_sampler.c", NULL } },
-    { "streaming holds back half characters and markers", { "unit/test_token_text.c", "unit/test_chat_thinking.c", NULL } },
+    { "streaming holds back half characters and markers",
+      { "unit/test_token_text.c", "unit/test_chat_thinking.c", NULL } },
 };
 
 /* Every trap has a number, and what is said to hold it exists. */
@@ -323,8 +360,10 @@ static void test_list(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list),   cmocka_unit_test(test_eps),     cmocka_unit_test(test_gelu_form), cmocka_unit_test(test_gemma_270m),
-        cmocka_unit_test(test_gemma_4b), cmocka_unit_test(test_qwen),  cmocka_unit_test(test_smollm3),   cmocka_unit_test(test_phi),
+        cmocka_unit_test(test_list),      cmocka_unit_test(test_eps),
+        cmocka_unit_test(test_gelu_form), cmocka_unit_test(test_gemma_270m),
+        cmocka_unit_test(test_gemma_4b),  cmocka_unit_test(test_qwen),
+        cmocka_unit_test(test_smollm3),   cmocka_unit_test(test_phi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,11 +24,13 @@ struct folder {
     size_t size;
 };
 
-static void add_entry(struct folder *f, const char *name, const char *dtype, uint32_t n_dims, uint64_t rows, uint64_t cols,
-                      const uint8_t *data, size_t size) {
+static void add_entry(struct folder *f, const char *name, const char *dtype, uint32_t n_dims,
+                      uint64_t rows, uint64_t cols, const uint8_t *data, size_t size) {
     struct entry *e = &f->list[f->n++];
     assert_true(f->n <= MAX_ENTRIES);
-    *e = (struct entry){ .dtype = dtype, .dims = { rows, cols }, .n_dims = n_dims, .data = data, .size = size };
+    *e = (struct entry){
+        .dtype = dtype, .dims = { rows, cols }, .n_dims = n_dims, .data = data, .size = size
+    };
     snprintf(e->name, sizeof e->name, "%s", name);
 }
 
@@ -37,8 +39,8 @@ static void copy_twin(struct folder *f, const struct tensors *t) {
     for (uint32_t i = 0; i < t->n; i++) {
         const struct tensor_info *x = &t->list[i];
         if (x->n_dims <= 2)
-            add_entry(f, x->name, x->dtype == DT_BF16 ? "BF16" : "F32", x->n_dims, x->dims[0], x->n_dims == 2 ? x->dims[1] : 1, x->data,
-                      (size_t)x->size);
+            add_entry(f, x->name, x->dtype == DT_BF16 ? "BF16" : "F32", x->n_dims, x->dims[0],
+                      x->n_dims == 2 ? x->dims[1] : 1, x->data, (size_t)x->size);
     }
 }
 
@@ -81,8 +83,9 @@ static struct tensors *open_folder(struct folder *f) {
         json_t *shape = json_array();
         for (uint32_t d = 0; d < e->n_dims; d++)
             json_array_append_new(shape, json_integer((json_int_t)e->dims[d]));
-        json_object_set_new(head, e->name, json_pack("{s:s, s:o, s:[I, I]}", "dtype", e->dtype, "shape", shape, "data_offsets",
-                                                     (json_int_t)at, (json_int_t)(at + e->size)));
+        json_object_set_new(head, e->name,
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", e->dtype, "shape", shape,
+                                      "data_offsets", (json_int_t)at, (json_int_t)(at + e->size)));
         at += e->size;
     }
     char *text = json_dumps(head, JSON_COMPACT);
@@ -145,7 +148,9 @@ static void close_edited(struct edited *e) {
 static void edited_logits(struct edited *e, float *out) {
     int32_t ids[MAX_PROMPT];
     struct net mine = e->twin.net;
-    uint32_t n = json_ids(json_object_get(json_object_get(json_object_get(e->twin.golden, "prompts"), "p7"), "ids"), ids);
+    uint32_t n = json_ids(
+        json_object_get(json_object_get(json_object_get(e->twin.golden, "prompts"), "p7"), "ids"),
+        ids);
     e->twin.net = e->net;
     twin_run(&e->twin, KV_F32, ids, n, NULL, 0, out, NULL);
     e->twin.net = mine;
@@ -183,8 +188,11 @@ static void test_spellings(void **state) {
         const char *twin;
         edit_fn edit;
         bool vision;
-    } cases[] = { { "qwen3-0.6b", NULL, false },      { "qwen3-0.6b", spell_nested, false }, { "smollm3-3b", spell_new, false },
-                  { "qwen3-0.6b", add_rope_tables, false }, { "gemma-3-270m-it", add_vision, true }, { "phi-4-mini-instruct", spell_new, false } };
+    } cases[] = {
+        { "qwen3-0.6b", NULL, false },           { "qwen3-0.6b", spell_nested, false },
+        { "smollm3-3b", spell_new, false },      { "qwen3-0.6b", add_rope_tables, false },
+        { "gemma-3-270m-it", add_vision, true }, { "phi-4-mini-instruct", spell_new, false }
+    };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct edited e;
         if (bind_edited(&e, cases[i].twin, cases[i].edit, true) != SLM_OK)
@@ -207,14 +215,16 @@ static void change_head(struct folder *f) {
 static void test_output(void **state) {
     (void)state;
     struct edited e;
-    assert_int_equal(bind_edited(&e, "qwen3-0.6b", NULL, true), SLM_OK); /* equal to the embedding: left aside */
+    assert_int_equal(bind_edited(&e, "qwen3-0.6b", NULL, true),
+                     SLM_OK); /* equal to the embedding: left aside */
     assert_ptr_equal(e.net.output.data, e.net.embed.data);
     close_edited(&e);
     assert_int_equal(bind_edited(&e, "qwen3-0.6b", drop_head, false), SLM_OK);
     assert_ptr_equal(e.net.output.data, e.net.embed.data);
     assert_int_equal(e.net.embed.layout, MATRIX_PANEL);
     close_edited(&e);
-    assert_int_equal(bind_edited(&e, "qwen3-0.6b", change_head, true), SLM_E_MISMATCH); /* tied, says config.json */
+    assert_int_equal(bind_edited(&e, "qwen3-0.6b", change_head, true),
+                     SLM_E_MISMATCH); /* tied, says config.json */
     assert_non_null(strstr(e.why.message, "lm_head.weight"));
     close_edited(&e);
 }
@@ -232,7 +242,9 @@ static void test_untied(void **state) {
     e.twin.facts.m.tied = false;
     struct entry *head = entry_of(&e.folder, "lm_head.weight");
     for (size_t i = 0, row = head->size / 512; i < 512; i++) /* rows in the opposite order */
-        memcpy((uint8_t *)(uintptr_t)tensors_find(e.tensors, "lm_head.weight")->data + (511 - i) * row, head->data + i * row, row);
+        memcpy((uint8_t *)(uintptr_t)tensors_find(e.tensors, "lm_head.weight")->data +
+                   (511 - i) * row,
+               head->data + i * row, row);
     o.exact = true;
     o.pool = e.twin.pool;
     assert_int_equal(net_bind(&e.net, NULL, e.tensors, &e.twin.facts, &o, &e.why), SLM_OK);
@@ -267,7 +279,8 @@ static void lose_norm(struct folder *f) {
 }
 static void add_layer(struct folder *f) {
     struct entry *e = entry_of(f, "model.layers.0.mlp.up_proj.weight");
-    add_entry(f, "model.layers.4.mlp.up_proj.weight", e->dtype, 2, e->dims[0], e->dims[1], e->data, e->size);
+    add_entry(f, "model.layers.4.mlp.up_proj.weight", e->dtype, 2, e->dims[0], e->dims[1], e->data,
+              e->size);
 }
 static void add_bias(struct folder *f) {
     static const uint8_t zeros[256];
@@ -310,7 +323,9 @@ static void test_lies(void **state) {
         { add_layer, SLM_E_FORMAT, { "model.layers.4.mlp.up_proj.weight", "4 layers" } },
         { add_bias, SLM_E_FORMAT, { "q_proj.bias", "not part" } },
         { add_second_spelling, SLM_E_FORMAT, { "language_model.model.norm.weight", "not part" } },
-        { add_vision, SLM_E_FORMAT, { "multi_modal_projector", "not part" } }, /* qwen3 has no tower */
+        { add_vision,
+          SLM_E_FORMAT,
+          { "multi_modal_projector", "not part" } }, /* qwen3 has no tower */
         { transpose, SLM_E_FORMAT, { "[64, 128]", "[128, 64]" } },
         { flatten, SLM_E_FORMAT, { "[8192]", "[64, 128]" } },
         { put_nan, SLM_E_NUMERIC, { "model.layers.1.input_layernorm.weight", "NaN at index 5" } },
@@ -319,7 +334,8 @@ static void test_lies(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct edited e;
         slm_err err = bind_edited(&e, "qwen3-0.6b", cases[i].edit, i % 2 == 0);
-        if (err != cases[i].err || strstr(e.why.message, cases[i].says[0]) == NULL || strstr(e.why.message, cases[i].says[1]) == NULL)
+        if (err != cases[i].err || strstr(e.why.message, cases[i].says[0]) == NULL ||
+            strstr(e.why.message, cases[i].says[1]) == NULL)
             fail_msg("case %zu: %s (%s)", i, err_name(err), err != SLM_OK ? e.why.message : "");
         close_edited(&e);
     }
@@ -375,7 +391,8 @@ static void *count_resize(void *user, void *p, size_t n) {
 /* What a plan says is what gets allocated, up to the allocator's alignment and small tables. */
 static void test_plan(void **state) {
     (void)state;
-    static const char *const twins[] = { "gemma-3-270m-it", "smollm3-3b", "phi-4-mini-instruct", "qwen3-0.6b" };
+    static const char *const twins[] = { "gemma-3-270m-it", "smollm3-3b", "phi-4-mini-instruct",
+                                         "qwen3-0.6b" };
     for (size_t i = 0; i < ARRAY_LEN(twins); i++) {
         struct counter counter = { 0 };
         struct slm_hooks h = { sizeof h, count_alloc, count_resize, count_release, NULL, &counter };
@@ -387,19 +404,23 @@ static void test_plan(void **state) {
         char folder[64];
         snprintf(folder, sizeof folder, "golden/%s", twins[i]);
         twin_open(&t, folder, kernels_pick(ISA_LEVEL_COUNT), true, 2);
-        struct plan_request r = { .context = 300, .sequences = 1, .chunk = 20, .logit_rows = 4, .kv = KV_F16, .threads = 2 };
+        struct plan_request r = {
+            .context = 300, .sequences = 1, .chunk = 20, .logit_rows = 4, .kv = KV_F16, .threads = 2
+        };
         OK(&t, plan_make(&t.facts, t.weights, t.net.kernels, &r, &p, &t.why));
         struct net_options o = { .kernels = t.net.kernels, .pool = t.pool };
         OK(&t, net_bind(&net, &h, t.weights, &t.facts, &o, &t.why));
         assert_true(net.packed_bytes == p.weights_packed && net.mapped_bytes == p.weights_file);
-        assert_true(counter.live >= p.weights_packed && counter.live < p.weights_packed + 128 * 1024);
+        assert_true(counter.live >= p.weights_packed &&
+                    counter.live < p.weights_packed + 128 * 1024);
         size_t before = counter.live;
         OK(&t, kv_new(&h, &t.facts.m, r.kv, r.context, r.chunk, &kv, &t.why));
         assert_true(counter.live - before >= p.kv && counter.live - before <= p.kv + 256);
         before = counter.live;
         OK(&t, forward_new(&h, &net, t.rope, t.pool, r.chunk, r.logit_rows, r.context, &f, &t.why));
         uint64_t logits = (uint64_t)r.logit_rows * t.facts.m.vocab * sizeof(float);
-        assert_true(counter.live - before >= p.scratch - logits && counter.live - before <= p.scratch - logits + 256);
+        assert_true(counter.live - before >= p.scratch - logits &&
+                    counter.live - before <= p.scratch - logits + 256);
         assert_true(p.total == p.weights_file + p.weights_packed + p.kv + p.scratch + p.vocabulary);
         forward_free(f);
         kv_free(kv);
@@ -410,7 +431,8 @@ static void test_plan(void **state) {
         OK(&t, plan_make(&t.facts, t.weights, t.net.kernels, &r, &more, &t.why));
         assert_true(more.kv == 3 * p.kv);
         r.chunk = 0;
-        assert_int_equal(plan_make(&t.facts, t.weights, t.net.kernels, &r, &more, &t.why), SLM_E_ARG);
+        assert_int_equal(plan_make(&t.facts, t.weights, t.net.kernels, &r, &more, &t.why),
+                         SLM_E_ARG);
         twin_close(&t);
     }
 }
@@ -423,18 +445,26 @@ static void test_plan_from_table(void **state) {
         struct facts f;
         struct plan p, exact;
         slm_why why;
-        struct plan_request r = { .context = m->context < 4096 ? m->context : 4096, .sequences = 1, .chunk = 256, .logit_rows = 1, .kv = KV_F16, .threads = 2 };
+        struct plan_request r = { .context = m->context < 4096 ? m->context : 4096,
+                                  .sequences = 1,
+                                  .chunk = 256,
+                                  .logit_rows = 1,
+                                  .kv = KV_F16,
+                                  .threads = 2 };
         facts_from_model(NULL, m, &f);
         if (plan_make(&f, NULL, kernels_pick(ISA_LEVEL_REF), &r, &p, &why) != SLM_OK)
             fail_msg("%s: %s", m->name, why.message);
         r.exact = true;
-        assert_int_equal(plan_make(&f, NULL, kernels_pick(ISA_LEVEL_REF), &r, &exact, &why), SLM_OK);
+        assert_int_equal(plan_make(&f, NULL, kernels_pick(ISA_LEVEL_REF), &r, &exact, &why),
+                         SLM_OK);
         uint64_t norms = 0, dims[2];
         for (unsigned s = 0; s < SLOT_COUNT; s++)
-            if (s != SLOT_ROPE_LONG && s != SLOT_ROPE_SHORT && slot_shape(m, (enum slot)s, dims) == 1)
+            if (s != SLOT_ROPE_LONG && s != SLOT_ROPE_SHORT &&
+                slot_shape(m, (enum slot)s, dims) == 1)
                 norms += dims[0] * (s >= SLOT_LAYER_FIRST ? m->layers : 1);
         assert_true(exact.weights_packed == 0 && exact.weights_file == 2 * (m->params - norms));
-        assert_true(p.weights_packed >= exact.weights_file && p.weights_packed < exact.weights_file + exact.weights_file / 50);
+        assert_true(p.weights_packed >= exact.weights_file &&
+                    p.weights_packed < exact.weights_file + exact.weights_file / 50);
         facts_free(&f);
     }
 }
@@ -454,7 +484,8 @@ static void test_no_memory(void **state) {
             struct net_options o = { .kernels = t.net.kernels, .pool = t.pool };
             test_hooks_init(&h, k);
             slm_err err = net_bind(&net, &h.hooks, t.weights, &t.facts, &o, &t.why);
-            if (err == SLM_OK && (err = kv_new(&h.hooks, &t.facts.m, KV_F16, 64, 8, &kv, &t.why)) == SLM_OK &&
+            if (err == SLM_OK &&
+                (err = kv_new(&h.hooks, &t.facts.m, KV_F16, 64, 8, &kv, &t.why)) == SLM_OK &&
                 (err = rope_new(&h.hooks, &t.facts.m, &r, &t.why)) == SLM_OK)
                 err = forward_new(&h.hooks, &net, r, t.pool, 8, 1, 64, &f, &t.why);
             forward_free(f);
@@ -474,8 +505,9 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spellings), cmocka_unit_test(test_output), cmocka_unit_test(test_untied),
-        cmocka_unit_test(test_lies),      cmocka_unit_test(test_cancel), cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_spellings),       cmocka_unit_test(test_output),
+        cmocka_unit_test(test_untied),          cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_cancel),          cmocka_unit_test(test_plan),
         cmocka_unit_test(test_plan_from_table), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

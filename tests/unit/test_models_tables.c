@@ -16,8 +16,9 @@
 #include "model/net.h"
 #include "support.h"
 
-static const char *const seven[] = { "gemma-3-270m-it", "qwen3-0.6b", "smollm3-3b", "qwen3-4b-instruct-2507",
-                                     "gemma-3-4b-it", "jan-v1-4b", "phi-4-mini-instruct" };
+static const char *const seven[] = { "gemma-3-270m-it",        "qwen3-0.6b",    "smollm3-3b",
+                                     "qwen3-4b-instruct-2507", "gemma-3-4b-it", "jan-v1-4b",
+                                     "phi-4-mini-instruct" };
 
 /* Published totals: text parts, a tied embedding counted once. */
 static void test_parameters(void **state) {
@@ -26,10 +27,14 @@ static void test_parameters(void **state) {
         const char *name;
         uint64_t total, embedding;
     } published[] = {
-        { "gemma-3-270m-it", 268098176, 167772160 },   { "qwen3-0.6b", 596049920, 155582464 },
-        { "smollm3-3b", 3075098624, 262668288 },       { "qwen3-4b-instruct-2507", 4022468096, 388956160 },
-        { "gemma-3-4b-it", 3880263168, 671252480 },    { "jan-v1-4b", 4022468096, 388956160 },
-        { "phi-4-mini-instruct", 3836021760, 614596608 }, { "demo", 4984832, 655360 },
+        { "gemma-3-270m-it", 268098176, 167772160 },
+        { "qwen3-0.6b", 596049920, 155582464 },
+        { "smollm3-3b", 3075098624, 262668288 },
+        { "qwen3-4b-instruct-2507", 4022468096, 388956160 },
+        { "gemma-3-4b-it", 3880263168, 671252480 },
+        { "jan-v1-4b", 4022468096, 388956160 },
+        { "phi-4-mini-instruct", 3836021760, 614596608 },
+        { "demo", 4984832, 655360 },
     };
     size_t rows = 0;
     while (models_all[rows] != NULL)
@@ -91,7 +96,8 @@ static void test_rows(void **state) {
 /* Layer kinds of the three patterns, by number. */
 static void test_layer_kinds(void **state) {
     (void)state;
-    const struct model *small = model_by_name("gemma-3-270m-it"), *big = model_by_name("gemma-3-4b-it");
+    const struct model *small = model_by_name("gemma-3-270m-it"),
+                       *big = model_by_name("gemma-3-4b-it");
     const struct model *smol = model_by_name("smollm3-3b");
     for (uint32_t i = 0; i < small->layers; i++)
         assert_int_equal(pattern_at(small->pattern, i), i == 5 || i == 11 || i == 17 ? 'F' : 's');
@@ -116,25 +122,37 @@ static void test_shapes(void **state) {
         enum slot slot;
         uint64_t rows, cols; /* cols 0: a vector */
     } shapes[] = {
-        { "qwen3-0.6b", SLOT_Q, 2048, 1024 },           { "qwen3-0.6b", SLOT_O, 1024, 2048 },
-        { "qwen3-4b-instruct-2507", SLOT_Q, 4096, 2560 }, { "qwen3-4b-instruct-2507", SLOT_K, 1024, 2560 },
-        { "gemma-3-270m-it", SLOT_Q, 1024, 640 },       { "gemma-3-270m-it", SLOT_V, 256, 640 },
-        { "gemma-3-4b-it", SLOT_O, 2560, 2048 },        { "gemma-3-4b-it", SLOT_POST_FFN_NORM, 2560, 0 },
-        { "smollm3-3b", SLOT_DOWN, 2048, 11008 },       { "phi-4-mini-instruct", SLOT_QKV, 5120, 3072 },
-        { "phi-4-mini-instruct", SLOT_GATE_UP, 16384, 3072 }, { "phi-4-mini-instruct", SLOT_ROPE_LONG, 48, 0 },
-        { "jan-v1-4b", SLOT_Q_NORM, 128, 0 },           { "gemma-3-4b-it", SLOT_K_NORM, 256, 0 },
+        { "qwen3-0.6b", SLOT_Q, 2048, 1024 },
+        { "qwen3-0.6b", SLOT_O, 1024, 2048 },
+        { "qwen3-4b-instruct-2507", SLOT_Q, 4096, 2560 },
+        { "qwen3-4b-instruct-2507", SLOT_K, 1024, 2560 },
+        { "gemma-3-270m-it", SLOT_Q, 1024, 640 },
+        { "gemma-3-270m-it", SLOT_V, 256, 640 },
+        { "gemma-3-4b-it", SLOT_O, 2560, 2048 },
+        { "gemma-3-4b-it", SLOT_POST_FFN_NORM, 2560, 0 },
+        { "smollm3-3b", SLOT_DOWN, 2048, 11008 },
+        { "phi-4-mini-instruct", SLOT_QKV, 5120, 3072 },
+        { "phi-4-mini-instruct", SLOT_GATE_UP, 16384, 3072 },
+        { "phi-4-mini-instruct", SLOT_ROPE_LONG, 48, 0 },
+        { "jan-v1-4b", SLOT_Q_NORM, 128, 0 },
+        { "gemma-3-4b-it", SLOT_K_NORM, 256, 0 },
     };
     uint64_t dims[2];
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
-        assert_int_equal(slot_shape(model_by_name(shapes[i].model), shapes[i].slot, dims), shapes[i].cols > 0 ? 2 : 1);
+        assert_int_equal(slot_shape(model_by_name(shapes[i].model), shapes[i].slot, dims),
+                         shapes[i].cols > 0 ? 2 : 1);
         assert_int_equal(dims[0], shapes[i].rows);
         assert_int_equal(dims[1], shapes[i].cols > 0 ? shapes[i].cols : 1);
     }
     static const struct {
         const char *model;
         enum slot slot;
-    } absent[] = { { "qwen3-0.6b", SLOT_QKV },  { "phi-4-mini-instruct", SLOT_Q }, { "smollm3-3b", SLOT_Q_NORM },
-                   { "qwen3-0.6b", SLOT_OUTPUT }, { "qwen3-0.6b", SLOT_POST_ATTN_NORM }, { "phi-4-mini-instruct", SLOT_GATE } };
+    } absent[] = { { "qwen3-0.6b", SLOT_QKV },
+                   { "phi-4-mini-instruct", SLOT_Q },
+                   { "smollm3-3b", SLOT_Q_NORM },
+                   { "qwen3-0.6b", SLOT_OUTPUT },
+                   { "qwen3-0.6b", SLOT_POST_ATTN_NORM },
+                   { "phi-4-mini-instruct", SLOT_GATE } };
     for (size_t i = 0; i < ARRAY_LEN(absent); i++)
         assert_int_equal(slot_shape(model_by_name(absent[i].model), absent[i].slot, dims), 0);
 }
@@ -167,23 +185,28 @@ static void check_rope(const struct model *m, const json_t *a) {
     if (m->window > 0) {
         assert_true((double)m->theta == at(rope, "theta_full_layers", NULL));
         assert_true((double)m->theta_sliding == at(rope, "theta_sliding_layers", NULL));
-        assert_true((double)(m->rope.kind == ROPE_LINEAR ? m->rope.factor : 1.0f) == at(rope, "linear_scaling_full_layers", NULL));
+        assert_true((double)(m->rope.kind == ROPE_LINEAR ? m->rope.factor : 1.0f) ==
+                    at(rope, "linear_scaling_full_layers", NULL));
         assert_true(at(rope, "linear_scaling_sliding_layers", NULL) == 1.0);
     } else {
         assert_true((double)m->theta == at(rope, "theta", NULL));
     }
     if (m->rope.kind == ROPE_LONG) {
-        assert_int_equal(m->rope.original_context, at(rope, "original_max_position_embeddings", NULL));
-        assert_true(fabs((double)m->rope.attention_factor - at(rope, "attention_factor", NULL)) < 1e-7);
+        assert_int_equal(m->rope.original_context,
+                         at(rope, "original_max_position_embeddings", NULL));
+        assert_true(fabs((double)m->rope.attention_factor - at(rope, "attention_factor", NULL)) <
+                    1e-7);
     }
 }
 
 static void check_kinds(const struct model *m, const json_t *a) {
-    const json_t *pattern = json_object_get(a, "attn_pattern"), *flags = json_object_get(json_object_get(a, "rope"), "rope_layers");
+    const json_t *pattern = json_object_get(a, "attn_pattern"),
+                 *flags = json_object_get(json_object_get(a, "rope"), "rope_layers");
     for (uint32_t i = 0; i < m->layers; i++) {
         char kind = pattern_at(m->pattern, i);
         if (json_is_array(pattern))
-            assert_int_equal(kind == 's', strcmp(json_string_value(json_array_get(pattern, i)), "sliding") == 0);
+            assert_int_equal(kind == 's',
+                             strcmp(json_string_value(json_array_get(pattern, i)), "sliding") == 0);
         else
             assert_int_not_equal(kind, 's');
         if (json_is_array(flags))
@@ -193,11 +216,13 @@ static void check_kinds(const struct model *m, const json_t *a) {
 
 static void check_cache(const struct model *m, const json_t *a) {
     const json_t *kv = json_object_get(a, "kv_bytes_per_token_f16");
-    uint64_t per_layer = kv_row_bytes(KV_F16, m->head_dim) * m->kv_heads * 2, growing = 0, fixed = 0;
+    uint64_t per_layer = kv_row_bytes(KV_F16, m->head_dim) * m->kv_heads * 2, growing = 0,
+             fixed = 0;
     for (uint32_t i = 0; i < m->layers; i++)
         *(pattern_at(m->pattern, i) == 's' ? &fixed : &growing) += per_layer;
     assert_int_equal(per_layer, at(kv, "per_layer", NULL));
-    assert_int_equal(growing, at(kv, m->window > 0 ? "full_context_part_per_token" : "total", NULL));
+    assert_int_equal(growing,
+                     at(kv, m->window > 0 ? "full_context_part_per_token" : "total", NULL));
     if (m->window > 0)
         assert_int_equal(fixed * m->window, at(kv, "sliding_part_fixed_bytes", NULL));
 }
@@ -244,7 +269,9 @@ static void test_arch(void **state) {
         if (m->family->embed_scale_sqrt)
             assert_true(fabs(sqrt((double)m->hidden) - at(a, "embed_scale_exact", NULL)) < 1e-12);
         const json_t *params = json_object_get(a, "params");
-        assert_int_equal(m->params, at(params, json_object_get(params, "total") != NULL ? "total" : "text_total", NULL));
+        assert_int_equal(
+            m->params,
+            at(params, json_object_get(params, "total") != NULL ? "total" : "text_total", NULL));
         check_rope(m, a);
         check_kinds(m, a);
         check_cache(m, a);
@@ -260,10 +287,23 @@ static void check_tensor_names(const struct model *m, const json_t *a) {
         const char *role;
         enum slot slot;
     } roles[] = {
-        { "embed", SLOT_EMBED }, { "final_norm", SLOT_FINAL_NORM }, { "input_norm", SLOT_ATTN_NORM }, { "q", SLOT_Q },
-        { "k", SLOT_K }, { "v", SLOT_V }, { "qkv_fused", SLOT_QKV }, { "q_norm", SLOT_Q_NORM }, { "k_norm", SLOT_K_NORM },
-        { "o", SLOT_O }, { "post_attn_norm", SLOT_POST_ATTN_NORM }, { "ffn_norm", SLOT_FFN_NORM }, { "pre_ffn_norm", SLOT_FFN_NORM },
-        { "gate", SLOT_GATE }, { "up", SLOT_UP }, { "gate_up_fused", SLOT_GATE_UP }, { "down", SLOT_DOWN },
+        { "embed", SLOT_EMBED },
+        { "final_norm", SLOT_FINAL_NORM },
+        { "input_norm", SLOT_ATTN_NORM },
+        { "q", SLOT_Q },
+        { "k", SLOT_K },
+        { "v", SLOT_V },
+        { "qkv_fused", SLOT_QKV },
+        { "q_norm", SLOT_Q_NORM },
+        { "k_norm", SLOT_K_NORM },
+        { "o", SLOT_O },
+        { "post_attn_norm", SLOT_POST_ATTN_NORM },
+        { "ffn_norm", SLOT_FFN_NORM },
+        { "pre_ffn_norm", SLOT_FFN_NORM },
+        { "gate", SLOT_GATE },
+        { "up", SLOT_UP },
+        { "gate_up_fused", SLOT_GATE_UP },
+        { "down", SLOT_DOWN },
         { "post_ffn_norm", SLOT_POST_FFN_NORM },
     };
     const char *role;
@@ -274,7 +314,8 @@ static void check_tensor_names(const struct model *m, const json_t *a) {
         size_t end = strcspn(text, " ");
         bool found = false;
         if (x != NULL)
-            snprintf(want, sizeof want, "%.*s.7.%.*s", (int)(x - text), text, (int)(end - (size_t)(x - text) - 3), x + 3);
+            snprintf(want, sizeof want, "%.*s.7.%.*s", (int)(x - text), text,
+                     (int)(end - (size_t)(x - text) - 3), x + 3);
         else
             snprintf(want, sizeof want, "%.*s", (int)end, text);
         for (size_t r = 0; r < ARRAY_LEN(roles); r++)
@@ -295,7 +336,8 @@ static void test_factors(void **state) {
     if (c == NULL)
         skip();
     const json_t *scaling = json_object_get(c, "rope_scaling");
-    const json_t *lists[] = { json_object_get(scaling, "short_factor"), json_object_get(scaling, "long_factor") };
+    const json_t *lists[] = { json_object_get(scaling, "short_factor"),
+                              json_object_get(scaling, "long_factor") };
     const float *mine[] = { m->rope.short_factors, m->rope.long_factors };
     for (size_t k = 0; k < 2; k++) {
         assert_int_equal(json_array_size(lists[k]), 48);
@@ -328,8 +370,9 @@ static void test_sampling(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parameters), cmocka_unit_test(test_rows),    cmocka_unit_test(test_layer_kinds),
-        cmocka_unit_test(test_shapes),     cmocka_unit_test(test_arch),    cmocka_unit_test(test_factors),
+        cmocka_unit_test(test_parameters),  cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_layer_kinds), cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_arch),        cmocka_unit_test(test_factors),
         cmocka_unit_test(test_sampling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
