@@ -376,7 +376,7 @@ static slm_err short_word(struct bpe *b, const uint8_t *s, size_t n_bytes, slm_w
 
 /* ignore_merges: a word that is itself an entry is taken whole. Added tokens in it are data. */
 static bool whole_entry(const struct bpe *b, const uint8_t *s, size_t n, int32_t *id) {
-    if (!b->t->ignore_merges || n > b->t->longest)
+    if (!b->t->ignore_merges || n > b->t->longest || !text_possible(b->t, text_hash(s, n)))
         return false;
     uint32_t found = vocab_find(b->t, (const char *)s, n, 0);
     if (found == NO_TOKEN || (b->t->tok[found].flags & TF_ADDED))

@@ -225,6 +225,7 @@ void tokenizer_free(struct tokenizer *t) {
     mem_free(&hooks, t->tok);
     buf_free(&t->pool);
     mem_free(&hooks, t->texts.slots);
+    mem_free(&hooks, t->texts.filter);
     mem_free(&hooks, t->pairs.slots);
     mem_free(&hooks, t->pairs.filter);
     mem_free(&hooks, t->merged);
@@ -567,7 +568,7 @@ static slm_err build_joined(struct tokenizer *t, slm_why *why) {
 
 static slm_err build_filter(struct tokenizer *t, slm_why *why) {
     unsigned log = 6;
-    while (((size_t)1 << log) * 16 < t->pairs.used)
+    while (((size_t)1 << log) * 8 < t->pairs.used)
         log++;
     t->pairs.filter_shift = 64 - log;
     t->pairs.filter = mem_zalloc(&t->hooks, (size_t)1 << log, sizeof *t->pairs.filter);
@@ -579,6 +580,21 @@ static slm_err build_filter(struct tokenizer *t, slm_why *why) {
             continue;
         uint64_t product = (t->pairs.slots[i] >> 20) * PAIR_MULTIPLIER;
         t->pairs.filter[product >> t->pairs.filter_shift] |= pair_bits(product);
+    }
+    return SLM_OK;
+}
+
+/* ignore_merges asks for every word that is not cached; most are no entry. */
+static slm_err build_text_filter(struct tokenizer *t, slm_why *why) {
+    t->texts.filter = mem_zalloc(&t->hooks, TEXT_FILTER_BITS / 64, sizeof *t->texts.filter);
+    if (t->texts.filter == NULL)
+        return fail_nomem(why, "vocabulary", TEXT_FILTER_BITS / 8);
+    for (uint32_t id = 0; id < t->size; id++) {
+        const struct token_entry *e = &t->tok[id];
+        if (!(e->flags & TF_VOCAB) || (e->flags & (TF_RAW | TF_ADDED)))
+            continue;
+        size_t bit = text_filter_bit(text_hash(t->pool.data + e->offset, e->n));
+        t->texts.filter[bit >> 6] |= (uint64_t)1 << (bit & 63);
     }
     return SLM_OK;
 }
@@ -603,6 +619,8 @@ slm_err vocab_finish(struct tokenizer *t, slm_why *why) {
                     t->bos);
     TRY(added_put_normalised(t, why));
     TRY(build_filter(t, why));
+    if (t->ignore_merges)
+        TRY(build_text_filter(t, why));
     if (t->model == TOKEN_BPE_BYTES)
         return find_byte_tokens(t, why);
     find_fallback_tokens(t);

@@ -37,7 +37,10 @@ struct token_entry {
 struct text_map {
     uint64_t *slots; /* [mask + 1], 0 = empty */
     size_t mask, used;
+    uint64_t *filter; /* with ignore_merges: a bit for the hash of each entry */
 };
+
+#define TEXT_FILTER_BITS ((size_t)1 << 20)
 
 /* (left, right) -> rank. A slot holds left (20 bits), right (20), rank (20); all ones = empty. */
 struct pair_map {
@@ -181,5 +184,13 @@ static inline bool chars_joined(const struct tokenizer *t, uint32_t a, uint32_t 
 }
 
 uint64_t text_hash(const void *bytes, size_t n);
+static inline size_t text_filter_bit(uint64_t hash) {
+    return (size_t)(hash >> 44);
+}
+/* ignore_merges: whether a word with this hash may be an entry */
+static inline bool text_possible(const struct tokenizer *t, uint64_t hash) {
+    size_t bit = text_filter_bit(hash);
+    return t->texts.filter[bit >> 6] >> (bit & 63) & 1;
+}
 
 #endif
