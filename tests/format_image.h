@@ -253,7 +253,7 @@ ATTR_UNUSED static void field_set(uint8_t *data, const struct field *f, uint64_t
 
 /* Reads every byte of every tensor and of the metadata; true when all that the header of format.h
  * promises holds. files [n]: what t was opened from. */
-ATTR_UNUSED static bool image_sound(const struct tensors *t, const struct memory_file *files,
+ATTR_UNUSED static bool image_sound(const struct tensors *t, const struct slm_memory_file *files,
                                     size_t n) {
     volatile uint8_t sink = 0;
     for (uint32_t i = 0; i < t->n; i++) {

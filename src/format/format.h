@@ -9,6 +9,7 @@
 
 #include "base/dtype.h"
 #include "base/file.h"
+#include "slm.h"
 
 #define MAX_DIMS 4
 #define MAX_TENSORS 65536
@@ -45,13 +46,6 @@ struct tensors {
     struct gguf *gguf; /* NULL for safetensors */
 };
 
-/* A file of the caller's memory under a name (the model that is compiled in). */
-struct memory_file {
-    const char *name; /* "model.safetensors" */
-    const void *data;
-    size_t size;
-};
-
 /* path: a .gguf file, a .safetensors file (told apart by their first bytes, not by their names), or
  * a folder (model.safetensors, or model.safetensors.index.json with its shards; where both are, the
  * single file, as the reference implementation does).
@@ -64,7 +58,7 @@ slm_err tensors_open(const struct slm_hooks *h, const char *path, struct tensors
                      slm_why *why);
 /* The same over memory: files[] as a folder would hold them (or one .gguf). Borrows the data and the
  * names. Alignment of the tensors is that of the data plus their offset. */
-slm_err tensors_open_memory(const struct slm_hooks *h, const struct memory_file *files, size_t n,
+slm_err tensors_open_memory(const struct slm_hooks *h, const struct slm_memory_file *files, size_t n,
                             struct tensors **out, slm_why *why);
 /* As tensors_open for files of numbers rather than weights (goldens, checkpoints): safetensors of
  * I8, I16, I32, I64 and F64 are listed too; their dtype is the ggml type id (24 to 28), which

@@ -27,7 +27,7 @@ size_t gguf_type_bytes(uint32_t type);
 /* ---- where named files come from: a folder, or the caller's memory ---- */
 struct source {
     const char *dir;                 /* NULL: memory */
-    const struct memory_file *files; /* [n] */
+    const struct slm_memory_file *files; /* [n] */
     size_t n;
     bool numbers; /* integer and F64 safetensors are listed too */
 };

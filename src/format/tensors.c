@@ -21,7 +21,7 @@ const char *base_name(const char *path) {
 
 /* ---- sources ---- */
 
-static const struct memory_file *find_memory(const struct source *s, const char *name) {
+static const struct slm_memory_file *find_memory(const struct source *s, const char *name) {
     for (size_t i = 0; i < s->n; i++)
         if (strcmp(s->files[i].name, name) == 0)
             return &s->files[i];
@@ -61,7 +61,7 @@ static slm_err map_path(struct tensors *t, const char *path, struct tensor_file 
     return SLM_OK;
 }
 
-static slm_err map_memory(struct tensors *t, const struct memory_file *f, struct tensor_file *out,
+static slm_err map_memory(struct tensors *t, const struct slm_memory_file *f, struct tensor_file *out,
                           slm_why *why) {
     *out = (struct tensor_file){ 0 };
     out->path = arena_strdup(&t->arena, f->name, strlen(f->name));
@@ -75,7 +75,7 @@ static slm_err map_memory(struct tensors *t, const struct memory_file *f, struct
 slm_err source_map(const struct source *s, struct tensors *t, const char *name,
                    struct tensor_file *out, slm_why *why) {
     if (s->dir == NULL) {
-        const struct memory_file *f = find_memory(s, name);
+        const struct slm_memory_file *f = find_memory(s, name);
         if (f == NULL)
             return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "no file '%s'", name);
         return map_memory(t, f, out, why);
@@ -306,7 +306,7 @@ slm_err tensors_open_numbers(const struct slm_hooks *h, const char *path, struct
     return finish(t, open_path(t, path, true, why), out);
 }
 
-slm_err tensors_open_memory(const struct slm_hooks *h, const struct memory_file *files, size_t n,
+slm_err tensors_open_memory(const struct slm_hooks *h, const struct slm_memory_file *files, size_t n,
                             struct tensors **out, slm_why *why) {
     struct tensors *t = NULL;
     *out = NULL;

@@ -170,8 +170,7 @@ static slm_err need_parts(const slm_engine *e, const struct parts *p, unsigned n
 }
 
 static slm_err open_tensors(slm_engine *e, const struct parts *p, slm_why *why) {
-    slm_err err = p->files != NULL ? tensors_open_memory(&e->hooks, (const struct memory_file *)(const void *)p->files,
-                                                         p->n_files, &e->tensors, why)
+    slm_err err = p->files != NULL ? tensors_open_memory(&e->hooks, p->files, p->n_files, &e->tensors, why)
                                    : tensors_open(&e->hooks, p->path, &e->tensors, why);
     if (err == SLM_E_NOTFOUND && (p->files != NULL || p->is_folder))
         return SLM_OK; /* a folder with a tokenizer or a template only */

@@ -14,7 +14,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 __attribute__((weak)) size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct memory_file file = { "x", data, size };
+    struct slm_memory_file file = { "x", data, size };
     struct counter c;
     counter_init(&c);
     struct tensors *t;

@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void check(const struct memory_file *files, size_t n, size_t size) {
+static void check(const struct slm_memory_file *files, size_t n, size_t size) {
     struct counter c;
     counter_init(&c);
     struct tensors *t;
@@ -51,11 +51,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     data++;
     size--;
     if (kind == 0) {
-        struct memory_file file = { "m.safetensors", data, size };
+        struct slm_memory_file file = { "m.safetensors", data, size };
         check(&file, 1, size);
     } else if (kind == 1) {
         struct image g = with_length(data, size);
-        struct memory_file file = { "m.safetensors", g.data, g.n };
+        struct slm_memory_file file = { "m.safetensors", g.data, g.n };
         check(&file, 1, g.n);
         img_free(&g);
     } else {
@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct image one = with_length(data + (a < size ? a + 3 : size), a < size ? b - a - 3 : 0);
         struct image two =
             with_length(data + (b < size ? b + 3 : size), b < size ? size - b - 3 : 0);
-        struct memory_file files[] = { { "model.safetensors.index.json", data, a },
+        struct slm_memory_file files[] = { { "model.safetensors.index.json", data, a },
                                        { "a.safetensors", one.data, one.n },
                                        { "b.safetensors", two.data, two.n } };
         check(files, 3, a + one.n + two.n);

@@ -39,7 +39,7 @@ static void guard_free(struct guarded *g) {
 
 /* One file: an error with a reason, or a sound container; and the memory budget. */
 static slm_err try_image(const char *name, const uint8_t *data, size_t n) {
-    struct memory_file file = { name, data, n };
+    struct slm_memory_file file = { name, data, n };
     struct counter c;
     counter_init(&c);
     struct tensors *t = NULL;
@@ -227,7 +227,7 @@ static void absurd_counts(void **state) {
             if (kind >= 2)
                 img_array(&g, "a", kind == 2 ? GGUF_STRING : GGUF_F64, counts[i]);
             img_fill(&g, 200);
-            struct memory_file file = { "x.gguf", g.data, g.n };
+            struct slm_memory_file file = { "x.gguf", g.data, g.n };
             struct counter c;
             counter_init(&c);
             struct tensors *t;

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 static slm_err open_image(const struct image *g, struct tensors **t, slm_why *why) {
-    struct memory_file file = { "x.gguf", g->data, g->n };
+    struct slm_memory_file file = { "x.gguf", g->data, g->n };
     memset(why, 0, sizeof *why);
     return tensors_open_memory(NULL, &file, 1, t, why);
 }
@@ -565,7 +565,7 @@ static void twins(void **state) {
         if (err != SLM_OK)
             print_error("%s\n", why.message);
         assert_int_equal(err, SLM_OK);
-        struct memory_file whole = { "x", t->files[0].map.data, t->files[0].map.size };
+        struct slm_memory_file whole = { "x", t->files[0].map.data, t->files[0].map.size };
         assert_true(image_sound(t, &whole, 1));
         assert_int_equal(t->n, cases[i].n);
         assert_int_equal(gguf_alignment(t->gguf), cases[i].alignment);

@@ -45,7 +45,7 @@ static void fails_cleanly(work_fn work, void *user, size_t at_least) {
 }
 
 struct memory_model {
-    struct memory_file files[4];
+    struct slm_memory_file files[4];
     size_t n;
 };
 
@@ -275,7 +275,7 @@ static void budget(void **state) {
             g = img_safetensors((const char *)json.data, (size_t)2 * MAX_TENSORS);
             img_free(&json);
         }
-        struct memory_file file = { kind == 2 ? "m.safetensors" : "x.gguf", g.data, g.n };
+        struct slm_memory_file file = { kind == 2 ? "m.safetensors" : "x.gguf", g.data, g.n };
         struct counter c;
         counter_init(&c);
         struct tensors *t;

@@ -30,7 +30,7 @@ static void expect(slm_err err, const struct tensors *t, const slm_why *why, slm
 
 static void refused(const char *json, size_t n_data, slm_err code, const char *a, const char *b) {
     struct image g = img_safetensors(json, n_data);
-    struct memory_file file = { "m.safetensors", g.data, g.n };
+    struct slm_memory_file file = { "m.safetensors", g.data, g.n };
     struct tensors *t;
     slm_why why = { 0 };
     slm_err err = tensors_open_memory(NULL, &file, 1, &t, &why);
@@ -50,7 +50,7 @@ static void sound(void **state) {
         "\"__metadata__\":{\"format\":\"pt\"}," W ","
         "\"h\\u00e9\":{\"shape\":[1,1,1,1],\"dtype\":\"F16\",\"data_offsets\":[10,12]}}   ",
         12);
-    struct memory_file file = { "m.safetensors", g.data, g.n };
+    struct slm_memory_file file = { "m.safetensors", g.data, g.n };
     struct tensors *t;
     slm_why why;
     assert_int_equal(tensors_open_memory(NULL, &file, 1, &t, &why), SLM_OK);
@@ -70,7 +70,7 @@ static void sound(void **state) {
     tensors_close(t);
     img_free(&g);
     g = img_safetensors("{}", 0);
-    file = (struct memory_file){ "m.safetensors", g.data, g.n };
+    file = (struct slm_memory_file){ "m.safetensors", g.data, g.n };
     assert_int_equal(tensors_open_memory(NULL, &file, 1, &t, &why), SLM_OK);
     assert_int_equal(t->n, 0);
     tensors_close(t);
@@ -189,7 +189,7 @@ static void headers(void **state) {
 static void offsets(void **state) {
     (void)state;
     struct image g = img_safetensors("{\"w\":x", 0);
-    struct memory_file file = { "m.safetensors", g.data, g.n };
+    struct slm_memory_file file = { "m.safetensors", g.data, g.n };
     struct tensors *t;
     slm_why why;
     assert_int_equal(tensors_open_memory(NULL, &file, 1, &t, &why), SLM_E_FORMAT);
@@ -198,7 +198,7 @@ static void offsets(void **state) {
     g = img_safetensors("{}", 0);
     g.data[0] = 0xff;
     g.data[3] = 0xff; /* a header of 4 GB */
-    file = (struct memory_file){ "m.safetensors", g.data, g.n };
+    file = (struct slm_memory_file){ "m.safetensors", g.data, g.n };
     assert_int_equal(tensors_open_memory(NULL, &file, 1, &t, &why), SLM_E_FORMAT);
     assert_non_null(strstr(why.message, "header of 4278190335 bytes, 8 left"));
     assert_int_equal(why.offset, 0);
@@ -218,7 +218,7 @@ static void long_header(void **state) {
     for (size_t i = 0; i < 8; i++)
         data[i] = (char)(uint8_t)((uint64_t)n >> (8 * i));
     memcpy(data + 8, "{}", 2);
-    struct memory_file file = { "m.safetensors", data, 8 + n };
+    struct slm_memory_file file = { "m.safetensors", data, 8 + n };
     struct tensors *t;
     slm_why why = { 0 };
     slm_err err = tensors_open_memory(NULL, &file, 1, &t, &why);
@@ -235,17 +235,17 @@ static void long_header(void **state) {
 #define MAX_FILES 8
 struct folder {
     struct image images[MAX_FILES];
-    struct memory_file files[MAX_FILES];
+    struct slm_memory_file files[MAX_FILES];
     size_t n;
 };
 static void put_text_file(struct folder *f, const char *name, const char *text) {
     img_bytes(&f->images[f->n], text, strlen(text));
-    f->files[f->n] = (struct memory_file){ name, f->images[f->n].data, f->images[f->n].n };
+    f->files[f->n] = (struct slm_memory_file){ name, f->images[f->n].data, f->images[f->n].n };
     f->n++;
 }
 static void put_weights(struct folder *f, const char *name, const char *json, size_t n_data) {
     f->images[f->n] = img_safetensors(json, n_data);
-    f->files[f->n] = (struct memory_file){ name, f->images[f->n].data, f->images[f->n].n };
+    f->files[f->n] = (struct slm_memory_file){ name, f->images[f->n].data, f->images[f->n].n };
     f->n++;
 }
 static void folder_free(struct folder *f) {
@@ -372,7 +372,7 @@ static void shards(void **state) {
     put_text_file(&f, "a.safetensors", "\1\0\0\0\0\0\0\0");
     f.images[1].n = 0; /* a header of one byte that is no object */
     img_bytes(&f.images[1], "\1\0\0\0\0\0\0\0[]", 10);
-    f.files[1] = (struct memory_file){ "a.safetensors", f.images[1].data, 10 };
+    f.files[1] = (struct slm_memory_file){ "a.safetensors", f.images[1].data, 10 };
     folder_gives(&f, SLM_E_FORMAT, "the header of 1 bytes does not begin with '{'", NULL);
 
     static const char *const paths[] = {
@@ -409,7 +409,7 @@ static void too_many_shards(void **state) {
         img_bytes(&g, entry, (size_t)n);
     }
     img_bytes(&g, "}}", 2);
-    struct memory_file files[] = { { INDEX, g.data, g.n }, { "other", "", 0 } };
+    struct slm_memory_file files[] = { { INDEX, g.data, g.n }, { "other", "", 0 } };
     struct tensors *t;
     slm_why why = { 0 };
     slm_err err = tensors_open_memory(NULL, files, 2, &t, &why);
@@ -435,7 +435,7 @@ static void too_many_tensors(void **state) {
     img_bytes(&index, "}}", 2);
     refused((const char *)json.data, (size_t)2 * MAX_TENSORS + 2, SLM_E_UNSUPPORTED,
             "65537 tensors", "at most 65536");
-    struct memory_file files[] = { { INDEX, index.data, index.n }, { "a", "", 0 } };
+    struct slm_memory_file files[] = { { INDEX, index.data, index.n }, { "a", "", 0 } };
     struct tensors *t;
     slm_why why = { 0 };
     slm_err err = tensors_open_memory(NULL, files, 2, &t, &why);
@@ -444,7 +444,7 @@ static void too_many_tensors(void **state) {
     img_free(&index);
     char *large = calloc(100000001, 1);
     assert_non_null(large);
-    files[0] = (struct memory_file){ INDEX, large, 100000001 };
+    files[0] = (struct slm_memory_file){ INDEX, large, 100000001 };
     err = tensors_open_memory(NULL, files, 2, &t, &why);
     expect(err, t, &why, SLM_E_UNSUPPORTED, "index of 100000001 bytes", "at most 100000000");
     free(large);
@@ -465,7 +465,7 @@ static void folders(void **state) {
     folder_gives(&f, SLM_OK, NULL, NULL);
     /* a GGUF among other files of memory */
     struct image g = img_sample();
-    struct memory_file files[] = { { "config.json", "{}", 2 }, { "x.gguf", g.data, g.n } };
+    struct slm_memory_file files[] = { { "config.json", "{}", 2 }, { "x.gguf", g.data, g.n } };
     struct tensors *t;
     slm_why why;
     assert_int_equal(tensors_open_memory(NULL, files, 2, &t, &why), SLM_OK);
@@ -496,9 +496,9 @@ static void twins(void **state) {
             print_error("%s\n", why.message);
         assert_int_equal(err, SLM_OK);
         assert_int_equal(t->n_files, cases[i].n_files);
-        struct memory_file files[2];
+        struct slm_memory_file files[2];
         for (uint32_t k = 0; k < t->n_files; k++)
-            files[k] = (struct memory_file){ "x", t->files[k].map.data, t->files[k].map.size };
+            files[k] = (struct slm_memory_file){ "x", t->files[k].map.data, t->files[k].map.size };
         assert_true(image_sound(t, files, t->n_files));
         uint64_t sum = 0, all = 0;
         for (uint32_t k = 0; k < t->n; k++) {

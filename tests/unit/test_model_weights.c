@@ -102,7 +102,7 @@ static struct tensors *open_folder(struct folder *f) {
         at += f->list[i].size;
     }
     free(text);
-    struct memory_file file = { "model.safetensors", f->bytes, f->size };
+    struct slm_memory_file file = { "model.safetensors", f->bytes, f->size };
     if (tensors_open_memory(NULL, &file, 1, &t, &why) != SLM_OK)
         fail_msg("%s", why.message);
     return t;
