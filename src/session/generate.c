@@ -35,8 +35,6 @@ struct generation {
     bool refused;         /* a callback said stop */
     int32_t *closing;     /* ids that close the thinking block when its budget is used up */
     size_t n_closing;
-    uint32_t *mask;       /* ids that may come after the block was closed so: no second block */
-    bool masked;
 };
 
 slm_generate_options slm_generate_default(void) {
@@ -188,7 +186,6 @@ static bool ended(struct generation *g) {
 /* Closes the thinking block for the model; false if the generation ends meanwhile. */
 static bool close_thinking(struct generation *g) {
     g->r->think_closed = true;
-    g->masked = true;
     for (size_t i = 0; i < g->n_closing; i++) {
         accept(g, g->closing[i]);
         if (ended(g))
@@ -208,7 +205,7 @@ static slm_err loop(struct generation *g, slm_why *why) {
             return SLM_OK;
         }
         TRY(err);
-        TRY(sampler_pick(s->sampler, s->logits, g->masked ? g->mask : NULL, &id, why));
+        TRY(sampler_pick(s->sampler, s->logits, NULL, &id, why));
         if (g->o->on_token != NULL && !g->o->on_token(g->o->user, id, sampler_logprob(s->sampler, s->logits, id)))
             g->refused = true;
         if (is_stop(e, id) && !g->o->ignore_stop_ids) {
@@ -236,24 +233,6 @@ static slm_err check_stops(const slm_generate_options *o, slm_why *why) {
     return SLM_OK;
 }
 
-/* What it takes to close the thinking block when its budget is used up: the ids that do it, and a
- * mask without the markers, since a model that was cut short likes to write them again. */
-static slm_err prepare_closing(struct generation *g, slm_why *why) {
-    const slm_engine *e = g->s->engine;
-    struct token_piece piece = {"\n</think>\n\n", 11, false};
-    size_t words = (e->facts.m.vocab + 31) / 32;
-    TRY(tokenizer_encode(e->tokenizer, &piece, 1, 0, &g->closing, &g->n_closing, why));
-    g->mask = mem_alloc(&g->s->hooks, words, sizeof *g->mask);
-    if (g->mask == NULL)
-        return fail_nomem(why, "vocabulary mask", words * sizeof *g->mask);
-    memcpy(g->mask, e->allowed, words * sizeof *g->mask);
-    const int32_t markers[] = {e->think_open, e->think_close};
-    for (size_t i = 0; i < ARRAY_LEN(markers); i++)
-        if (markers[i] >= 0)
-            g->mask[markers[i] >> 5] &= ~(1u << (markers[i] & 31));
-    return SLM_OK;
-}
-
 static slm_err begin(struct generation *g, slm_why *why) {
     const slm_engine *e = g->s->engine;
     const slm_generate_options *o = g->o;
@@ -275,8 +254,10 @@ static slm_err begin(struct generation *g, slm_why *why) {
     if (e->tokenizer != NULL)
         token_decoder_init(&g->decoder, e->tokenizer, true);
     think_parser_init(&g->think, "<think>", "</think>", o->in_thinking, on_part, g);
-    if (o->think_budget > 0 && e->think_close >= 0)
-        TRY(prepare_closing(g, why));
+    if (o->think_budget > 0 && e->think_close >= 0) {
+        struct token_piece piece = {"\n</think>\n\n", 11, false};
+        TRY(tokenizer_encode(e->tokenizer, &piece, 1, 0, &g->closing, &g->n_closing, why));
+    }
     return g->text.err == SLM_OK ? SLM_OK : fail_nomem(why, "text", TEXT_ROOM);
 }
 
@@ -292,7 +273,6 @@ static slm_err generate(slm_session *s, const slm_generate_options *o, slm_resul
     r->reevaluated_tokens = s->reevaluated;
     buf_free(&g.text);
     mem_free(&s->hooks, g.closing);
-    mem_free(&s->hooks, g.mask);
     return err;
 }
 
