@@ -35,6 +35,7 @@ struct generation {
     bool refused;         /* a callback said stop */
     int32_t *closing;     /* ids that close the thinking block when its budget is used up */
     size_t n_closing;
+    bool cut_short;       /* the block was closed for the model: markers that it writes later are not shown */
 };
 
 slm_generate_options slm_generate_default(void) {
@@ -116,7 +117,7 @@ static void text_out(struct generation *g, const char *text, size_t n) {
 static void put_id(struct generation *g, int32_t id) {
     const slm_engine *e = g->s->engine;
     g->text.len = 0;
-    if (e->tokenizer == NULL)
+    if (e->tokenizer == NULL || (g->cut_short && (id == e->think_open || id == e->think_close)))
         return;
     if (id == e->think_open || id == e->think_close) {
         token_decoder_end(&g->decoder, &g->text);
@@ -191,6 +192,7 @@ static bool close_thinking(struct generation *g) {
         if (ended(g))
             return false;
     }
+    g->cut_short = true;
     return true;
 }
 
