@@ -86,8 +86,8 @@ enum { TOKEN_ADD_BOS = 1 };
  * *ids [*n_ids] is returned owned (hooks of the tokenizer: release with mem_free).
  * E_ENCODING with the byte offset in the concatenation when the text is not UTF-8; E_ARG when it is
  * longer than TOKEN_TEXT_MAX.
- * Cost: linear in the text (n log n where one run of letters is longer than any real one), above
- * 20 MB/s; memory about 5 bytes per byte of text. Thread: any. */
+ * Cost: linear in the text; bench/bench_token.c measures it. Memory: about 5 bytes per byte of text,
+ * more where a run depends on itself over a long distance (head of bpe.c). Thread: any. */
 slm_err tokenizer_encode(const struct tokenizer *t, const struct token_piece *pieces,
                          size_t n_pieces, unsigned flags, int32_t **ids, size_t *n_ids,
                          slm_why *why);
