@@ -21,10 +21,10 @@
 #include "base/mem.h"
 #include "chat/template.h"
 
-#define NEST_MAX 128         /* nesting of statements and expressions in the text */
-#define NATIVE_ARGS_MAX 6    /* bound parameters of one filter, test, function or method */
-#define RANGE_MAX 100000     /* longest range(), as in Jinja's sandbox */
-#define NONE_AT UINT32_MAX   /* "no instruction" */
+#define NEST_MAX 128       /* nesting of statements and expressions in the text */
+#define NATIVE_ARGS_MAX 6  /* bound parameters of one filter, test, function or method */
+#define RANGE_MAX 100000   /* longest range(), as in Jinja's sandbox */
+#define NONE_AT UINT32_MAX /* "no instruction" */
 
 /* ---- values ---- */
 
@@ -142,16 +142,15 @@ slm_err native_call(struct vm *vm, const struct native *f, const struct value *s
 /* ---- compiled form ---- */
 
 enum op {
-    OP_TEXT,    /* arg: constant; writes it */
-    OP_OUTPUT,  /* pops and writes str(value) */
-    OP_CONST,   /* arg: constant */
-    OP_LOAD,    /* arg: name */
-    OP_STORE,   /* arg: name; pops */
+    OP_TEXT,     /* arg: constant; writes it */
+    OP_OUTPUT,   /* pops and writes str(value) */
+    OP_CONST,    /* arg: constant */
+    OP_LOAD,     /* arg: name */
+    OP_STORE,    /* arg: name; pops */
     OP_STORE_NS, /* arg: attribute name; pops namespace, then value */
-    OP_UNPACK,  /* n: pops one, pushes n values, first on top */
-    OP_POP,
-    OP_UNDEF, /* pushes undefined */
-    OP_ATTR,  /* arg: name */
+    OP_UNPACK,   /* n: pops one, pushes n values, first on top */
+    OP_UNDEF,    /* pushes undefined */
+    OP_ATTR,     /* arg: name */
     OP_ITEM,
     OP_SLICE, /* pops step, stop, start, object */
     OP_LIST,
@@ -167,15 +166,15 @@ enum op {
     OP_FLOORDIV,
     OP_MOD,
     OP_POW,
-    OP_CONCAT,    /* arg: how many */
-    OP_COMPARE,   /* n: enum compare */
-    OP_CHAIN,     /* n: enum compare; false: leaves false and jumps; true: leaves right operand */
-    OP_JUMP,      /* arg: distance, as in all jumps */
+    OP_CONCAT,     /* arg: how many */
+    OP_COMPARE,    /* n: enum compare */
+    OP_CHAIN,      /* n: enum compare; false: leaves false and jumps; true: leaves right operand */
+    OP_JUMP,       /* arg: distance, as in all jumps */
     OP_JUMP_FALSE, /* pops */
-    OP_AND,       /* false: keeps and jumps; else pops */
-    OP_OR,        /* true: keeps and jumps; else pops */
-    OP_UNBOUND,   /* arg: name; pushes whether the innermost scope lacks it */
-    OP_FILTER,    /* arg: constant (a native); n positional, n_kw named arguments */
+    OP_AND,        /* false: keeps and jumps; else pops */
+    OP_OR,         /* true: keeps and jumps; else pops */
+    OP_UNBOUND,    /* arg: name; pushes whether the innermost scope lacks it */
+    OP_FILTER,     /* arg: constant (a native); n positional, n_kw named arguments */
     OP_TEST,
     OP_CALL,
     OP_CAPTURE,
@@ -205,10 +204,10 @@ struct insn {
 
 /* Every name, attribute and literal once. */
 enum word_flag {
-    WORD_NAME = 1,          /* variable */
-    WORD_ATTR = 2,          /* attribute or argument name */
-    WORD_TEXT = 4,          /* literal or text between tags */
-    WORD_ASSIGNED = 8,      /* variable set by the template */
+    WORD_NAME = 1,           /* variable */
+    WORD_ATTR = 2,           /* attribute or argument name */
+    WORD_TEXT = 4,           /* literal or text between tags */
+    WORD_ASSIGNED = 8,       /* variable set by the template */
     WORD_ATTR_ASSIGNED = 16, /* attribute set by the template */
     WORD_CALLED = 32,
     WORD_METHOD_CALLED = 64,
@@ -216,14 +215,14 @@ enum word_flag {
 struct word {
     const struct str *str; /* arena */
     uint8_t flags;
-    uint32_t constant; /* its text among the constants, or NONE_AT */
+    uint32_t constant;             /* its text among the constants, or NONE_AT */
     uint32_t called_at, method_at; /* offsets of the first such use */
 };
 
 enum macro_flag { MACRO_CALLER = 1, MACRO_VARARGS = 2, MACRO_KWARGS = 4 };
 struct macro_def {
-    uint32_t name;    /* word */
-    uint32_t entry;   /* instruction */
+    uint32_t name;  /* word */
+    uint32_t entry; /* instruction */
     uint32_t n_params;
     uint32_t *params; /* [n_params] words, arena */
     uint8_t flags;    /* which special variables the body mentions */
@@ -305,16 +304,16 @@ slm_err template_fail(const struct template *t, slm_why *why, slm_err code, size
 struct parser {
     struct template *t;
     struct tokens tokens;
-    size_t at;       /* current token */
-    unsigned depth;  /* against NEST_MAX */
-    unsigned loops;  /* enclosing loops in this macro */
-    uint32_t breaks; /* chain of OP_BREAK of the innermost loop, through arg */
-    uint32_t top;    /* OP_NEXT of the innermost loop */
+    size_t at;        /* current token */
+    unsigned depth;   /* against NEST_MAX */
+    unsigned loops;   /* enclosing loops in this macro */
+    uint32_t breaks;  /* chain of OP_BREAK of the innermost loop, through arg */
+    uint32_t top;     /* OP_NEXT of the innermost loop */
     uint8_t specials; /* enum macro_flag: special variables seen in this macro */
     slm_why *why;
 };
-slm_err jinja_parse(struct parser *p); /* whole template */
-slm_err parse_expr(struct parser *p);  /* with inline if */
+slm_err jinja_parse(struct parser *p);   /* whole template */
+slm_err parse_expr(struct parser *p);    /* with inline if */
 slm_err parse_operand(struct parser *p); /* no operators, filters or tests outside of brackets */
 /* Comma-separated expressions make a tuple; at least one expression. */
 slm_err parse_tuple(struct parser *p, bool with_if);
@@ -358,7 +357,7 @@ struct loop {
     size_t n, i;        /* i: rounds begun; the current item is i - 1 */
     struct scope *scope_before;
     struct builder *sink;
-    struct list *kept; /* filtered for */
+    struct list *kept;     /* filtered for */
     struct value *changed; /* arguments of the last loop.changed() */
     size_t n_changed;
     bool completed; /* some round ran to its end: no else */
@@ -455,7 +454,7 @@ slm_err value_equal(struct vm *vm, const struct value *a, const struct value *b,
 slm_err value_order(struct vm *vm, const struct value *a, const struct value *b, unsigned depth,
                     int *out, bool *unordered);
 int number_order(const struct value *a, const struct value *b, bool *unordered);
-bool is_number(const struct value *v); /* int, float or bool */
+bool is_number(const struct value *v);            /* int, float or bool */
 bool as_int(const struct value *v, int64_t *out); /* int or bool */
 double as_double(const struct value *v);
 int str_order(const struct str *a, const struct str *b);
@@ -465,7 +464,7 @@ slm_err iterate(struct vm *vm, const struct value *v, struct list **out);
 /* ---- jinja_repr.c ---- */
 
 #define FLOAT_TEXT_MAX 32
-size_t float_text(double f, char out[FLOAT_TEXT_MAX]); /* Python's repr */
+size_t float_text(double f, char out[FLOAT_TEXT_MAX]);                        /* Python's repr */
 slm_err to_str(struct vm *vm, const struct value *v, const struct str **out); /* str(v) */
 slm_err build_value(struct vm *vm, struct builder *b, const struct value *v); /* str(v) */
 slm_err build_repr(struct vm *vm, struct builder *b, const struct value *v, unsigned depth);
@@ -518,15 +517,22 @@ bool cp_space(uint32_t cp);     /* str.isspace */
 bool cp_linebreak(uint32_t cp); /* str.splitlines */
 bool cp_printable(uint32_t cp);
 bool cp_identifier(uint32_t cp);
-uint32_t cp_at(const char *s, size_t n, size_t *len);         /* valid text only */
+uint32_t cp_at(const char *s, size_t n, size_t *len); /* valid text only */
 uint32_t cp_before(const char *s, size_t end, size_t *len);
 enum text_case { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITAL, CASE_SWAP };
 slm_err text_case(struct vm *vm, const struct str *s, enum text_case how, struct value *out);
 /* One character of s at `at` (byte offset) in another case. */
 slm_err build_case(struct vm *vm, struct builder *b, const struct str *s, size_t at,
                    enum text_case how);
-enum text_class { CLASS_ALPHA, CLASS_DECIMAL, CLASS_DIGIT, CLASS_NUMERIC, CLASS_ALNUM, CLASS_SPACE,
-                  CLASS_ASCII };
+enum text_class {
+    CLASS_ALPHA,
+    CLASS_DECIMAL,
+    CLASS_DIGIT,
+    CLASS_NUMERIC,
+    CLASS_ALNUM,
+    CLASS_SPACE,
+    CLASS_ASCII
+};
 bool text_all(const struct str *s, enum text_class c);
 bool text_cased(const struct str *s, bool upper); /* isupper, islower */
 /* Offsets of what strip leaves. chars NULL: white space. */

@@ -162,8 +162,7 @@ static slm_err parse_float(struct parser *p, struct value *out) {
     const struct token *t = tok(p);
     double f;
     if (!parse_double(p->t->text + t->pos, t->n, &f))
-        return parse_fail(p, "bad number %.*s", (int)(t->n < 40 ? t->n : 40),
-                          p->t->text + t->pos);
+        return parse_fail(p, "bad number %.*s", (int)(t->n < 40 ? t->n : 40), p->t->text + t->pos);
     *out = v_float(f);
     return SLM_OK;
 }
@@ -518,13 +517,20 @@ static bool binary_at(const struct parser *p, unsigned *level, enum op *op, enum
     static const struct {
         uint8_t token, level, op, compare;
     } table[] = {
-        { T_EQ, L_COMPARE, OP_COMPARE, CMP_EQ }, { T_NE, L_COMPARE, OP_COMPARE, CMP_NE },
-        { T_LT, L_COMPARE, OP_COMPARE, CMP_LT }, { T_LE, L_COMPARE, OP_COMPARE, CMP_LE },
-        { T_GT, L_COMPARE, OP_COMPARE, CMP_GT }, { T_GE, L_COMPARE, OP_COMPARE, CMP_GE },
-        { T_ADD, L_ADD, OP_ADD, 0 },             { T_SUB, L_ADD, OP_SUB, 0 },
-        { T_TILDE, L_CONCAT, OP_CONCAT, 0 },     { T_MUL, L_MUL, OP_MUL, 0 },
-        { T_DIV, L_MUL, OP_DIV, 0 },             { T_FLOORDIV, L_MUL, OP_FLOORDIV, 0 },
-        { T_MOD, L_MUL, OP_MOD, 0 },             { T_POW, L_POW, OP_POW, 0 },
+        { T_EQ, L_COMPARE, OP_COMPARE, CMP_EQ },
+        { T_NE, L_COMPARE, OP_COMPARE, CMP_NE },
+        { T_LT, L_COMPARE, OP_COMPARE, CMP_LT },
+        { T_LE, L_COMPARE, OP_COMPARE, CMP_LE },
+        { T_GT, L_COMPARE, OP_COMPARE, CMP_GT },
+        { T_GE, L_COMPARE, OP_COMPARE, CMP_GE },
+        { T_ADD, L_ADD, OP_ADD, 0 },
+        { T_SUB, L_ADD, OP_SUB, 0 },
+        { T_TILDE, L_CONCAT, OP_CONCAT, 0 },
+        { T_MUL, L_MUL, OP_MUL, 0 },
+        { T_DIV, L_MUL, OP_DIV, 0 },
+        { T_FLOORDIV, L_MUL, OP_FLOORDIV, 0 },
+        { T_MOD, L_MUL, OP_MOD, 0 },
+        { T_POW, L_POW, OP_POW, 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         if (tok(p)->type == table[i].token) {

@@ -19,8 +19,8 @@ static slm_err as_method(struct vm *vm, const char *name, const struct value *se
     TRY(to_str(vm, self, &text.u.s));
     for (size_t i = 0; i < n_args; i++)
         args[i] = c->arg[i] != NULL ? *c->arg[i] : v_none();
-    return native_call(vm, native_find(jinja_str_methods, name, strlen(name)), &text, args,
-                       n_args, NULL, 0, out);
+    return native_call(vm, native_find(jinja_str_methods, name, strlen(name)), &text, args, n_args,
+                       NULL, 0, out);
 }
 
 static slm_err f_string(struct vm *vm, const struct value *self, const struct call *c,
@@ -155,7 +155,8 @@ static slm_err f_tojson(struct vm *vm, const struct value *self, const struct ca
                         struct value *out) {
     static const struct str comma = { ",", 1, 1, NULL }, comma_space = { ", ", 2, 2, NULL },
                             colon = { ": ", 2, 2, NULL };
-    struct json_style style = { .ascii = arg_bool(c, 0, false), .sorted = arg_bool(c, 3, false),
+    struct json_style style = { .ascii = arg_bool(c, 0, false),
+                                .sorted = arg_bool(c, 3, false),
                                 .key_separator = &colon };
     if (arg_given(c, 1))
         TRY(json_indent(vm, c->arg[1], &style.indent));
@@ -270,8 +271,7 @@ static slm_err f_int(struct vm *vm, const struct value *self, const struct call 
     double f = NAN;
     bool wraps;
     TRY(arg_int(vm, c, 1, 10, &base));
-    if (base != 0 && (base < 2 || base > 36))
-        return vm_type_error(vm, "int: base %lld", (long long)base);
+    bool good_base = base == 0 || (base >= 2 && base <= 36);
     if (as_int(self, &i)) {
         *out = v_int(i);
         return SLM_OK;
@@ -280,7 +280,7 @@ static slm_err f_int(struct vm *vm, const struct value *self, const struct call 
         return undefined_error(vm, self);
     if (self->type == V_STR) {
         TRY(vm_charge(vm, self->u.s->n / 16));
-        if (int_text(self->u.s, (unsigned)base, &i, &wraps)) {
+        if (good_base && int_text(self->u.s, (unsigned)base, &i, &wraps)) {
             if (wraps)
                 return vm_type_error(vm, "a whole number needs more than 64 bits");
             *out = v_int(i);
@@ -388,14 +388,14 @@ const struct native jinja_filters[] = {
 
 /* ---- tests ---- */
 
-#define TEST(name, condition)                                                                   \
-    static slm_err t_##name(struct vm *vm, const struct value *self, const struct call *c,      \
-                            struct value *out) {                                                \
-        (void)vm;                                                                               \
-        (void)self;                                                                             \
-        (void)c;                                                                                \
-        *out = v_bool(condition);                                                               \
-        return SLM_OK;                                                                          \
+#define TEST(name, condition)                                                                      \
+    static slm_err t_##name(struct vm *vm, const struct value *self, const struct call *c,         \
+                            struct value *out) {                                                   \
+        (void)vm;                                                                                  \
+        (void)self;                                                                                \
+        (void)c;                                                                                   \
+        *out = v_bool(condition);                                                                  \
+        return SLM_OK;                                                                             \
     }
 TEST(defined, self->type != V_UNDEF)
 TEST(undefined, self->type == V_UNDEF)
@@ -476,13 +476,13 @@ static slm_err t_sameas(struct vm *vm, const struct value *self, const struct ca
     return SLM_OK;
 }
 
-#define COMPARE_TEST(name, how)                                                                 \
-    static slm_err t_##name(struct vm *vm, const struct value *self, const struct call *c,      \
-                            struct value *out) {                                                \
-        bool result;                                                                            \
-        TRY(op_compare(vm, how, self, c->arg[0], &result));                                     \
-        *out = v_bool(result);                                                                  \
-        return SLM_OK;                                                                          \
+#define COMPARE_TEST(name, how)                                                                    \
+    static slm_err t_##name(struct vm *vm, const struct value *self, const struct call *c,         \
+                            struct value *out) {                                                   \
+        bool result;                                                                               \
+        TRY(op_compare(vm, how, self, c->arg[0], &result));                                        \
+        *out = v_bool(result);                                                                     \
+        return SLM_OK;                                                                             \
     }
 COMPARE_TEST(eq, CMP_EQ)
 COMPARE_TEST(ne, CMP_NE)

@@ -84,8 +84,7 @@ static slm_err fn_raise_exception(struct vm *vm, const struct value *self, const
     (void)self;
     (void)out;
     TRY(to_str(vm, c->arg[0], &s));
-    return fail(vm->why, SLM_E_RAISED, SLM_NO_OFFSET, "%.*s", (int)(s->n < 511 ? s->n : 511),
-                s->s);
+    return fail(vm->why, SLM_E_RAISED, SLM_NO_OFFSET, "%.*s", (int)(s->n < 511 ? s->n : 511), s->s);
 }
 
 /* ---- strftime_now ---- */
@@ -110,7 +109,7 @@ static struct date date_of(int64_t seconds) {
     d.minute = (int)(rest / 60 % 60);
     d.second = (int)(rest % 60);
     d.weekday = (int)(((days + 4) % 7 + 7) % 7); /* 1970-01-01 was a Thursday */
-    int64_t z = days + 719468; /* since 0000-03-01 */
+    int64_t z = days + 719468;                   /* since 0000-03-01 */
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
     int64_t doe = z - era * 146097;
     int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
@@ -188,29 +187,85 @@ static bool number_directive(const struct date *d, char c, char flag, char *out,
     char fill = '0';
     iso_week(d, &year, &week);
     switch (c) {
-    case 'C': v = d->year / 100; break;
-    case 'd': v = d->day; break;
-    case 'e': v = d->day; fill = ' '; break;
-    case 'f': v = 0; width = 6; flag = 0; break;
-    case 'G': v = year; width = 4; break;
-    case 'g': v = year % 100; break;
-    case 'H': v = d->hour; break;
-    case 'I': v = hour12; break;
-    case 'j': v = d->yearday + 1; width = 3; break;
-    case 'k': v = d->hour; fill = ' '; break;
-    case 'l': v = hour12; fill = ' '; break;
-    case 'M': v = d->minute; break;
-    case 'm': v = d->month; break;
-    case 'S': v = d->second; break;
-    case 's': v = d->epoch; width = 1; break;
-    case 'U': v = (d->yearday + 7 - d->weekday) / 7; break;
-    case 'u': v = d->weekday == 0 ? 7 : d->weekday; width = 1; break;
-    case 'V': v = week; break;
-    case 'W': v = (d->yearday + 7 - (d->weekday + 6) % 7) / 7; break;
-    case 'w': v = d->weekday; width = 1; break;
-    case 'Y': v = d->year; width = 1; break;
-    case 'y': v = d->year % 100; break;
-    default: return false;
+    case 'C':
+        v = d->year / 100;
+        break;
+    case 'd':
+        v = d->day;
+        break;
+    case 'e':
+        v = d->day;
+        fill = ' ';
+        break;
+    case 'f':
+        v = 0;
+        width = 6;
+        flag = 0;
+        break;
+    case 'G':
+        v = year;
+        width = 4;
+        break;
+    case 'g':
+        v = year % 100;
+        break;
+    case 'H':
+        v = d->hour;
+        break;
+    case 'I':
+        v = hour12;
+        break;
+    case 'j':
+        v = d->yearday + 1;
+        width = 3;
+        break;
+    case 'k':
+        v = d->hour;
+        fill = ' ';
+        break;
+    case 'l':
+        v = hour12;
+        fill = ' ';
+        break;
+    case 'M':
+        v = d->minute;
+        break;
+    case 'm':
+        v = d->month;
+        break;
+    case 'S':
+        v = d->second;
+        break;
+    case 's':
+        v = d->epoch;
+        width = 1;
+        break;
+    case 'U':
+        v = (d->yearday + 7 - d->weekday) / 7;
+        break;
+    case 'u':
+        v = d->weekday == 0 ? 7 : d->weekday;
+        width = 1;
+        break;
+    case 'V':
+        v = week;
+        break;
+    case 'W':
+        v = (d->yearday + 7 - (d->weekday + 6) % 7) / 7;
+        break;
+    case 'w':
+        v = d->weekday;
+        width = 1;
+        break;
+    case 'Y':
+        v = d->year;
+        width = 1;
+        break;
+    case 'y':
+        v = d->year % 100;
+        break;
+    default:
+        return false;
     }
     put_number(out, n, v, width, fill, flag);
     return true;
@@ -400,12 +455,8 @@ static slm_err m_copy(struct vm *vm, const struct value *self, const struct call
 }
 
 const struct native jinja_dict_methods[] = {
-    { "get", "key,default", m_get, 1 },
-    { "keys", "", m_keys, 0 },
-    { "values", "", m_values, 0 },
-    { "items", "", m_items, 0 },
-    { "copy", "", m_copy, 0 },
-    { NULL, NULL, NULL, 0 },
+    { "get", "key,default", m_get, 1 }, { "keys", "", m_keys, 0 }, { "values", "", m_values, 0 },
+    { "items", "", m_items, 0 },        { "copy", "", m_copy, 0 }, { NULL, NULL, NULL, 0 },
 };
 
 /* ---- loop ---- */

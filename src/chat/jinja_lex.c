@@ -220,12 +220,12 @@ static const struct {
     char text[3];
     uint8_t type;
 } operators[] = {
-    { "//", T_FLOORDIV }, { "**", T_POW },   { "==", T_EQ },       { "!=", T_NE },
-    { ">=", T_GE },       { "<=", T_LE },    { "+", T_ADD },       { "-", T_SUB },
-    { "/", T_DIV },       { "*", T_MUL },    { "%", T_MOD },       { "~", T_TILDE },
-    { "[", T_LBRACKET },  { "]", T_RBRACKET }, { "(", T_LPAREN },  { ")", T_RPAREN },
-    { "{", T_LBRACE },    { "}", T_RBRACE }, { ">", T_GT },        { "<", T_LT },
-    { "=", T_ASSIGN },    { ".", T_DOT },    { ":", T_COLON },     { "|", T_PIPE },
+    { "//", T_FLOORDIV }, { "**", T_POW },      { "==", T_EQ },    { "!=", T_NE },
+    { ">=", T_GE },       { "<=", T_LE },       { "+", T_ADD },    { "-", T_SUB },
+    { "/", T_DIV },       { "*", T_MUL },       { "%", T_MOD },    { "~", T_TILDE },
+    { "[", T_LBRACKET },  { "]", T_RBRACKET },  { "(", T_LPAREN }, { ")", T_RPAREN },
+    { "{", T_LBRACE },    { "}", T_RBRACE },    { ">", T_GT },     { "<", T_LT },
+    { "=", T_ASSIGN },    { ".", T_DOT },       { ":", T_COLON },  { "|", T_PIPE },
     { ",", T_COMMA },     { ";", T_SEMICOLON },
 };
 
@@ -242,8 +242,8 @@ static slm_err lex_operator(struct lexer *lx, char *stack, size_t *n) {
             stack[(*n)++] = c == '(' ? ')' : c == '[' ? ']' : '}';
         } else if (c == ')' || c == ']' || c == '}') {
             if (*n == 0 || stack[--*n] != c)
-                return template_fail(lx->t, lx->why, SLM_E_TEMPLATE, lx->pos,
-                                     "'%c' closes nothing", c);
+                return template_fail(lx->t, lx->why, SLM_E_TEMPLATE, lx->pos, "'%c' closes nothing",
+                                     c);
         }
         size_t len = strlen(operators[i].text);
         lx->pos += len;
@@ -317,8 +317,9 @@ static slm_err lex_piece(struct lexer *lx) {
 }
 
 slm_err jinja_lex(const struct template *t, struct tokens *out, slm_why *why) {
-    struct lexer lx = { .t = t, .s = t->text, .n = t->n_text, .line_start = true, .out = out,
-                        .why = why };
+    struct lexer lx = {
+        .t = t, .s = t->text, .n = t->n_text, .line_start = true, .out = out, .why = why
+    };
     while (lx.pos < lx.n)
         TRY(lex_piece(&lx));
     return push(&lx, T_END, lx.n, 0);

@@ -11,9 +11,9 @@ slm_err undefined_error(struct vm *vm, const struct value *v) {
     int n = v->u.s != NULL ? (int)(v->u.s->n < 80 ? v->u.s->n : 80) : 0;
     if (n == 0)
         return vm_type_error(vm, "an undefined value is used");
-    return vm_type_error(vm, v->sub == MISSING_NAME ? "'%.*s' is undefined"
-                                                    : "there is no attribute '%.*s'",
-                         n, v->u.s->s);
+    return vm_type_error(
+        vm, v->sub == MISSING_NAME ? "'%.*s' is undefined" : "there is no attribute '%.*s'", n,
+        v->u.s->s);
 }
 
 /* ---- arithmetic ---- */
@@ -250,9 +250,8 @@ slm_err contains(struct vm *vm, const struct value *box, const struct value *v, 
     switch (box->type) {
     case V_STR:
         if (v->type != V_STR)
-            return v->type == V_UNDEF
-                       ? undefined_error(vm, v)
-                       : vm_type_error(vm, "a %s cannot be in a str", type_name(v));
+            return v->type == V_UNDEF ? undefined_error(vm, v)
+                                      : vm_type_error(vm, "a %s cannot be in a str", type_name(v));
         TRY(vm_charge(vm, box->u.s->n / 64));
         *out = find_bytes(box->u.s, v->u.s, 0) != SIZE_MAX;
         return SLM_OK;
@@ -461,8 +460,7 @@ static slm_err slice_str(struct vm *vm, const struct str *s, int64_t start, int6
     TRY(vm_charge(vm, s->n / 16));
     if (step == 1) {
         size_t from = str_offset(s, (size_t)start);
-        struct str rest = { .s = s->s + from, .n = s->n - from,
-                            .chars = s->chars - (size_t)start };
+        struct str rest = { .s = s->s + from, .n = s->n - from, .chars = s->chars - (size_t)start };
         return str_part(vm, s, from, str_offset(&rest, count), out);
     }
     void *p; /* byte offset of every character, and the end */
@@ -491,8 +489,7 @@ static slm_err slice_range(struct vm *vm, const struct range *r, int64_t from, i
     if (__builtin_mul_overflow(from, r->step, &start) ||
         __builtin_add_overflow(start, r->start, &start) ||
         __builtin_mul_overflow(to, r->step, &stop) ||
-        __builtin_add_overflow(stop, r->start, &stop) ||
-        __builtin_mul_overflow(by, r->step, &step))
+        __builtin_add_overflow(stop, r->start, &stop) || __builtin_mul_overflow(by, r->step, &step))
         return overflow(vm);
     struct range *part = p;
     *part = (struct range){ .start = start, .stop = stop, .step = step, .n = count };

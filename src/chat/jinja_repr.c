@@ -3,7 +3,6 @@
  * A container's text is untrusted as a whole as soon as one string inside is: its punctuation can
  * form no control token, and the tokenizer gets one run instead of hundreds.
  * Source: Python 3 documentation, repr() and json; RFC 8259. */
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,9 +64,13 @@ size_t float_text(double f, char out[FLOAT_TEXT_MAX]) {
 }
 
 bool parse_double(const char *s, size_t n, double *out) {
-    char text[512];
-    const char *point = localeconv()->decimal_point;
+    char text[512], half[16];
     size_t len = 0;
+    /* The point that strtod wants: what stands between the digits of 0.5 here. localeconv() would
+     * tell as well, but may not be called by several threads. */
+    snprintf(half, sizeof half, "%.1f", 0.5);
+    half[strlen(half) - 1] = '\0';
+    const char *point = half + 1;
     for (size_t i = 0; i < n; i++) {
         size_t add = s[i] == '.' ? strlen(point) : 1;
         if (s[i] == '_')
@@ -107,7 +110,10 @@ static slm_err repr_escape(struct vm *vm, struct builder *b, uint32_t cp, char q
     if (cp == '\\' || cp == (unsigned char)quote)
         snprintf(text, sizeof text, "\\%c", (char)cp);
     else
-        snprintf(text, sizeof text, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x",
+        snprintf(text, sizeof text,
+                 cp < 0x100     ? "\\x%02x"
+                 : cp < 0x10000 ? "\\u%04x"
+                                : "\\U%08x",
                  cp);
     return build_put(vm, b, text, strlen(text), data);
 }
@@ -168,7 +174,8 @@ static slm_err repr_scalar(struct vm *vm, struct builder *b, const struct value 
     case V_FLOAT:
         return build_put(vm, b, text, float_text(v->u.f, text), false);
     case V_RANGE:
-        snprintf(text, sizeof text, v->u.r->step == 1 ? "range(%lld, %lld)" : "range(%lld, %lld, %lld)",
+        snprintf(text, sizeof text,
+                 v->u.r->step == 1 ? "range(%lld, %lld)" : "range(%lld, %lld, %lld)",
                  (long long)v->u.r->start, (long long)v->u.r->stop, (long long)v->u.r->step);
         return build_puts(vm, b, text);
     case V_LOOP:

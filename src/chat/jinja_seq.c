@@ -149,8 +149,7 @@ static slm_err f_map(struct vm *vm, const struct value *self, const struct call 
         if (f == NULL)
             TRY(attr_path(vm, &from->items[i], path, fallback, &v));
         else
-            TRY(native_call(vm, f, &from->items[i], c->pos + 1, c->n_pos - 1, c->kw, c->n_kw,
-                            &v));
+            TRY(native_call(vm, f, &from->items[i], c->pos + 1, c->n_pos - 1, c->kw, c->n_kw, &v));
         TRY(list_add(vm, to, &v));
     }
     return SLM_OK;
@@ -173,8 +172,8 @@ static slm_err choose(struct vm *vm, const struct value *self, const struct call
         TRY(attr_path(vm, &from->items[i], by_attr ? &c->pos[0] : NULL, NULL, &v));
         result = v;
         if (test != NULL)
-            TRY(native_call(vm, test, &v, c->pos + first + 1, c->n_pos - first - 1, c->kw,
-                            c->n_kw, &result));
+            TRY(native_call(vm, test, &v, c->pos + first + 1, c->n_pos - first - 1, c->kw, c->n_kw,
+                            &result));
         if (truth(&result) == want)
             TRY(list_add(vm, to, &from->items[i]));
     }
@@ -233,8 +232,8 @@ struct keyed {
 };
 
 /* Merges [from, mid) and [mid, to) of a into b. Stable; descending keeps equal items in order. */
-static slm_err merge(struct vm *vm, const struct keyed *a, struct keyed *b, size_t from,
-                     size_t mid, size_t to, bool down) {
+static slm_err merge(struct vm *vm, const struct keyed *a, struct keyed *b, size_t from, size_t mid,
+                     size_t to, bool down) {
     size_t i = from, j = mid;
     for (size_t k = from; k < to; k++) {
         int order = 0;

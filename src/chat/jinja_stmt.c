@@ -34,8 +34,9 @@ slm_err emit(struct parser *p, enum op op, unsigned n, int64_t arg, uint32_t *at
         *at = (uint32_t)t->n_code;
     /* The text is at most 1 MiB, so counts and distances stay far below 2^31; NONE_AT as the end
      * of a chain of jumps becomes -1. */
-    t->code[t->n_code++] = (struct insn){ .op = (uint8_t)op, .n = (uint16_t)n,
-                                          .arg = (int32_t)(uint32_t)arg, .pos = tok(p)->pos };
+    t->code[t->n_code++] = (struct insn){
+        .op = (uint8_t)op, .n = (uint16_t)n, .arg = (int32_t)(uint32_t)arg, .pos = tok(p)->pos
+    };
     return SLM_OK;
 }
 
@@ -420,8 +421,6 @@ static slm_err parse_params(struct parser *p, struct macro_def *m) {
     for (p->at++; !tok_is(p, T_RPAREN);) {
         if (m->n_params > 0)
             TRY(tok_expect(p, T_COMMA, "',' or ')'"));
-        if (tok_is(p, T_RPAREN))
-            break;
         if (m->n_params == ARRAY_LEN(list))
             return parse_fail(p, "more than %zu parameters", ARRAY_LEN(list));
         TRY(word_here(p, WORD_NAME | WORD_ASSIGNED, &store));
@@ -553,10 +552,10 @@ static slm_err parse_statement(struct parser *p) {
         const char *name;
         slm_err (*parse)(struct parser *p);
     } table[] = {
-        { "if", parse_if },         { "for", parse_for },
-        { "set", parse_set },       { "macro", parse_macro },
+        { "if", parse_if },           { "for", parse_for },
+        { "set", parse_set },         { "macro", parse_macro },
         { "call", parse_call_block }, { "filter", parse_filter_block },
-        { "with", parse_with },     { "generation", parse_generation },
+        { "with", parse_with },       { "generation", parse_generation },
     };
     if (!tok_is(p, T_NAME))
         return parse_fail(p, "expected a statement");

@@ -42,11 +42,11 @@ static slm_err m_rstrip(struct vm *vm, const struct value *self, const struct ca
     return strip(vm, self, c, out, false, true);
 }
 
-#define CASE_METHOD(name, how)                                                                  \
-    static slm_err m_##name(struct vm *vm, const struct value *self, const struct call *c,      \
-                            struct value *out) {                                                \
-        (void)c;                                                                                \
-        return text_case(vm, SELF, how, out);                                                   \
+#define CASE_METHOD(name, how)                                                                     \
+    static slm_err m_##name(struct vm *vm, const struct value *self, const struct call *c,         \
+                            struct value *out) {                                                   \
+        (void)c;                                                                                   \
+        return text_case(vm, SELF, how, out);                                                      \
     }
 CASE_METHOD(upper, CASE_UPPER)
 CASE_METHOD(lower, CASE_LOWER)
@@ -54,12 +54,12 @@ CASE_METHOD(title, CASE_TITLE)
 CASE_METHOD(capitalize, CASE_CAPITAL)
 CASE_METHOD(swapcase, CASE_SWAP)
 
-#define CLASS_METHOD(name, test)                                                                \
-    static slm_err m_##name(struct vm *vm, const struct value *self, const struct call *c,      \
-                            struct value *out) {                                                \
-        (void)c;                                                                                \
-        *out = v_bool(test);                                                                    \
-        return all_work(vm, SELF);                                                              \
+#define CLASS_METHOD(name, test)                                                                   \
+    static slm_err m_##name(struct vm *vm, const struct value *self, const struct call *c,         \
+                            struct value *out) {                                                   \
+        (void)c;                                                                                   \
+        *out = v_bool(test);                                                                       \
+        return all_work(vm, SELF);                                                                 \
     }
 CLASS_METHOD(isalpha, text_all(SELF, CLASS_ALPHA))
 CLASS_METHOD(isdecimal, text_all(SELF, CLASS_DECIMAL))
@@ -291,8 +291,7 @@ static slm_err m_count(struct vm *vm, const struct value *self, const struct cal
     return SLM_OK;
 }
 
-static bool edge_is(const struct str *s, const struct str *edge, size_t from, size_t to,
-                    bool end) {
+static bool edge_is(const struct str *s, const struct str *edge, size_t from, size_t to, bool end) {
     return edge->n <= to - from &&
            memcmp(s->s + (end ? to - edge->n : from), edge->s, edge->n) == 0;
 }
@@ -394,8 +393,8 @@ static slm_err m_join(struct vm *vm, const struct value *self, const struct call
 }
 
 /* Blanks (or another fill) on both sides; `left` counts those before the text. */
-static slm_err pad(struct vm *vm, const struct value *self, const struct call *c,
-                   struct value *out, unsigned where) {
+static slm_err pad(struct vm *vm, const struct value *self, const struct call *c, struct value *out,
+                   unsigned where) {
     const struct str *fill;
     int64_t width;
     struct value space;
@@ -473,9 +472,9 @@ static slm_err format_field(struct vm *vm, const struct call *c, const char *nam
     for (size_t i = 0; i < c->n_kw; i++)
         if (c->kw[2 * i].u.s->n == n && memcmp(c->kw[2 * i].u.s->s, name, n) == 0)
             *out = &c->kw[2 * i + 1];
-    return *out != NULL ? SLM_OK
-                        : vm_type_error(vm, "format has no argument '%.*s'",
-                                        (int)(n < 60 ? n : 60), name);
+    return *out != NULL
+               ? SLM_OK
+               : vm_type_error(vm, "format has no argument '%.*s'", (int)(n < 60 ? n : 60), name);
 }
 
 static slm_err m_format(struct vm *vm, const struct value *self, const struct call *c,

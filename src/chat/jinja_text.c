@@ -39,8 +39,8 @@ bool cp_space(uint32_t cp) {
 }
 
 bool cp_linebreak(uint32_t cp) {
-    return (cp >= 0x0A && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 ||
-           cp == 0x2028 || cp == 0x2029;
+    return (cp >= 0x0A && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 || cp == 0x2028 ||
+           cp == 0x2029;
 }
 
 bool cp_printable(uint32_t cp) {
@@ -107,9 +107,12 @@ slm_err build_case(struct vm *vm, struct builder *b, const struct str *s, size_t
     size_t len;
     uint32_t cp = cp_at(s->s + at, s->n - at, &len);
     bool data = str_tainted(s, at);
-    if (how == CASE_SWAP)
-        how = utf8proc_tolower((utf8proc_int32_t)cp) != (utf8proc_int32_t)cp ? CASE_LOWER
-                                                                             : CASE_UPPER;
+    if (how == CASE_SWAP) {
+        if (category(cp) == UTF8PROC_CATEGORY_LT) /* title case is neither */
+            return build_part(vm, b, s, at, len);
+        bool upper = utf8proc_tolower((utf8proc_int32_t)cp) != (utf8proc_int32_t)cp;
+        how = upper ? CASE_LOWER : CASE_UPPER;
+    }
     if (how == CASE_LOWER) {
         if (cp == 0x130) {
             TRY(put_cp(vm, b, 'i', data));

@@ -97,10 +97,10 @@ struct value v_dict(struct dict *d) {
 const char *type_name(const struct value *v) {
     static const char *const views[] = { "dict_keys", "dict_values", "dict_items" };
     static const char *const names[] = {
-        [V_UNDEF] = "Undefined", [V_NONE] = "NoneType",  [V_BOOL] = "bool",
-        [V_INT] = "int",         [V_FLOAT] = "float",    [V_STR] = "str",
-        [V_LIST] = "list",       [V_TUPLE] = "tuple",    [V_GEN] = "generator",
-        [V_RANGE] = "range",     [V_DICT] = "dict",      [V_NS] = "Namespace",
+        [V_UNDEF] = "Undefined",  [V_NONE] = "NoneType", [V_BOOL] = "bool",
+        [V_INT] = "int",          [V_FLOAT] = "float",   [V_STR] = "str",
+        [V_LIST] = "list",        [V_TUPLE] = "tuple",   [V_GEN] = "generator",
+        [V_RANGE] = "range",      [V_DICT] = "dict",     [V_NS] = "Namespace",
         [V_LOOP] = "LoopContext", [V_MACRO] = "Macro",   [V_NATIVE] = "function",
         [V_METHOD] = "method",
     };
@@ -121,8 +121,8 @@ slm_err str_wrap(struct vm *vm, const char *s, size_t n, const uint8_t *taint, s
     TRY(vm_alloc(vm, 1, sizeof(struct str), &p));
     TRY(vm_charge(vm, n / 64));
     struct str *str = p;
-    *str = (struct str){ .s = s, .n = n, .chars = count_chars(s, n),
-                         .taint = n > 0 ? taint : NULL };
+    *str =
+        (struct str){ .s = s, .n = n, .chars = count_chars(s, n), .taint = n > 0 ? taint : NULL };
     *out = (struct value){ .type = V_STR };
     out->u.s = str;
     return SLM_OK;
@@ -619,7 +619,7 @@ slm_err iterate(struct vm *vm, const struct value *v, struct list **out) {
         return SLM_OK;
     case V_GEN:
         TRY(list_new(vm, 0, &l));
-        l->items = v->u.l->items + (v->u.l->n > 0 ? v->u.l->walked : 0);
+        l->items = v->u.l->walked > 0 ? v->u.l->items + v->u.l->walked : v->u.l->items;
         l->n = l->cap = v->u.l->n - v->u.l->walked;
         v->u.l->walked = v->u.l->n;
         break;

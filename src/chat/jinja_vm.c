@@ -116,8 +116,11 @@ static slm_err loop_start(struct vm *vm, bool collects) {
     TRY(iterate(vm, pop(vm), &items));
     TRY(vm_alloc(vm, 1, sizeof(struct loop), &p));
     struct loop *l = p;
-    *l = (struct loop){ .outer = vm->loop, .items = items, .n = items->n,
-                        .scope_before = vm->scope, .sink = vm->sink };
+    *l = (struct loop){ .outer = vm->loop,
+                        .items = items,
+                        .n = items->n,
+                        .scope_before = vm->scope,
+                        .sink = vm->sink };
     if (collects)
         TRY(list_new(vm, 0, &l->kept));
     vm->loop = l;
@@ -160,12 +163,11 @@ static slm_err frame_push(struct vm *vm, const struct macro *m) {
     if (vm->n_frames >= vm->max_depth)
         return vm_fail(vm, SLM_E_BUDGET, "macros call each other deeper than %u", vm->max_depth);
     void *frames = vm->frames;
-    TRY(vm_grow(vm, &frames, &vm->cap_frames, vm->n_frames + 1, sizeof *vm->frames,
-                vm->n_frames));
+    TRY(vm_grow(vm, &frames, &vm->cap_frames, vm->n_frames + 1, sizeof *vm->frames, vm->n_frames));
     vm->frames = frames;
-    vm->frames[vm->n_frames++] = (struct frame){ .return_to = (uint32_t)vm->pc,
-                                                 .scope = vm->scope, .sink = vm->sink,
-                                                 .loop = vm->loop };
+    vm->frames[vm->n_frames++] = (struct frame){
+        .return_to = (uint32_t)vm->pc, .scope = vm->scope, .sink = vm->sink, .loop = vm->loop
+    };
     struct scope *s;
     TRY(scope_new(vm, m->scope, &s));
     vm->scope = s;
@@ -440,9 +442,6 @@ static slm_err step(struct vm *vm, const struct insn *in) {
         return store_attr(vm, (uint32_t)in->arg);
     case OP_UNPACK:
         return unpack(vm, in->n);
-    case OP_POP:
-        pop(vm);
-        return SLM_OK;
     case OP_UNDEF:
         v = v_undef();
         return push(vm, &v);
@@ -474,9 +473,9 @@ static slm_err step(struct vm *vm, const struct insn *in) {
     case OP_FOR:
         return loop_start(vm, in->n != 0);
     case OP_KEEP:
-        return truth(pop(vm)) ? list_add(vm, vm->loop->kept,
-                                         &vm->loop->items->items[vm->loop->i - 1])
-                              : SLM_OK;
+        return truth(pop(vm))
+                   ? list_add(vm, vm->loop->kept, &vm->loop->items->items[vm->loop->i - 1])
+                   : SLM_OK;
     case OP_KEPT:
         v = v_list(V_LIST, vm->kept);
         return push(vm, &v);
@@ -534,8 +533,8 @@ bool method_known(const char *name, size_t n) {
 }
 
 bool method_refused(const char *name, size_t n) {
-    static const char *const names[] = { "clear", "fromkeys", "pop", "popitem", "setdefault",
-                                         "update" };
+    static const char *const names[] = { "clear",   "fromkeys",   "pop",
+                                         "popitem", "setdefault", "update" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strlen(names[i]) == n && memcmp(names[i], name, n) == 0)
             return true;

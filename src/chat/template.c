@@ -175,8 +175,7 @@ static slm_err from_object(struct vm *vm, const json_t *j, bool data, unsigned d
     json_t *o = unconst(j);
     for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
         struct value key, v;
-        TRY(from_text(vm, json_object_iter_key(it), strlen(json_object_iter_key(it)), data,
-                      &key));
+        TRY(from_text(vm, json_object_iter_key(it), strlen(json_object_iter_key(it)), data, &key));
         TRY(from_json(vm, json_object_iter_value(it), data, depth + 1, &v));
         TRY(dict_set(vm, d, &key, &v));
     }

@@ -36,8 +36,8 @@ struct template_budget {
 };
 
 struct template_input {
-    const json_t *messages; /* array, borrowed */
-    const json_t *kwargs;   /* object or NULL: tools, documents, add_generation_prompt,
+    const json_t *messages;            /* array, borrowed */
+    const json_t *kwargs;              /* object or NULL: tools, documents, add_generation_prompt,
                                enable_thinking, ...; its names win over the fields below */
     const char *bos_token, *eos_token; /* NULL: undefined in the template */
     int64_t now; /* seconds since the epoch for strftime_now; the local calendar given as UTC */
@@ -64,8 +64,7 @@ struct template_output {
  * SLM_E_TEMPLATE: an error inside the template, with line and byte offset.
  * *out is empty on failure. */
 slm_err template_render(const struct template *t, const struct slm_hooks *h,
-                        const struct template_input *in, struct template_output *out,
-                        slm_why *why);
+                        const struct template_input *in, struct template_output *out, slm_why *why);
 void template_output_free(const struct slm_hooks *h, struct template_output *o);
 
 /* Found without running it: a variable, attribute or argument called exactly `name`, or a piece

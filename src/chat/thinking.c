@@ -15,7 +15,10 @@ static void emit(struct think_parser *p, enum think_part part, const char *text,
 void think_parser_init(struct think_parser *p, const char *open, const char *close,
                        bool starts_inside, think_emit emit_fn, void *user) {
     bool tags = open != NULL && close != NULL && open[0] != '\0' && close[0] != '\0';
-    *p = (struct think_parser){ .open = open, .close = close, .emit = emit_fn, .user = user,
+    *p = (struct think_parser){ .open = open,
+                                .close = close,
+                                .emit = emit_fn,
+                                .user = user,
                                 .state = tags ? THINK_START : THINK_CONTENT,
                                 .starts_inside = tags && starts_inside };
 }

@@ -137,8 +137,10 @@ static void test_demo(void **state) {
     json_decref(root);
 }
 
-#define MODEL(name) { name, test_model, NULL, NULL, name }
-#define VARIANT(name) { name, test_variant, NULL, NULL, name }
+#define MODEL(name)                                                                                \
+    { name, test_model, NULL, NULL, name }
+#define VARIANT(name)                                                                              \
+    { name, test_variant, NULL, NULL, name }
 
 int main(void) {
     static char gemma_small[] = "gemma-3-270m-it", gemma[] = "gemma-3-4b-it", jan[] = "jan-v1-4b",
@@ -147,9 +149,17 @@ int main(void) {
                 first[] = "chat_template.2025-07.jinja", unsloth[] = "chat_template.unsloth.jinja",
                 closed[] = "chat_template.closed-system.jinja";
     const struct CMUnitTest tests[] = {
-        MODEL(gemma_small), MODEL(gemma),   MODEL(jan),       MODEL(phi),
-        MODEL(qwen),        MODEL(qwen_4b), MODEL(smol),      VARIANT(first),
-        VARIANT(unsloth),   VARIANT(closed), cmocka_unit_test(test_qwen_first),
+        MODEL(gemma_small),
+        MODEL(gemma),
+        MODEL(jan),
+        MODEL(phi),
+        MODEL(qwen),
+        MODEL(qwen_4b),
+        MODEL(smol),
+        VARIANT(first),
+        VARIANT(unsloth),
+        VARIANT(closed),
+        cmocka_unit_test(test_qwen_first),
         cmocka_unit_test(test_demo),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

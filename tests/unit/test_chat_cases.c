@@ -1,8 +1,8 @@
 /* test_chat_cases.c - the template interpreter against the real Jinja.
  *
- * In: the cases in tests/data/chat, made by tools/template_oracle.py (except ours.json, which is written
- * by hand and holds what we do on purpose beyond or unlike Jinja), and the file that SLM_CHAT_CASES
- * names. Each case must give the same text, or an error where Jinja gives one. */
+ * In: the cases in tests/data/chat, made by tools/template_oracle.py (except ours.json, which is
+ * written by hand and holds what we do on purpose beyond or unlike Jinja), and the file that
+ * SLM_CHAT_CASES names. Each case must give the same text, or an error where Jinja gives one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,23 +28,28 @@ static bool same_error(const json_t *one, slm_err err) {
 }
 
 /* Runs one case; prints what differs. */
-static bool run_case(const json_t *one, const json_t *variables) {
-    const json_t *own = json_object_get(one, "c");
+static bool run_case(const json_t *one, json_t *variables) {
+    json_t *own = json_object_get(one, "c");
+    json_t *kwargs = json_copy(own != NULL ? own : variables);
     const char *text = json_string_value(json_object_get(one, "t"));
     const json_t *wanted = json_object_get(one, "want");
     const char *want = json_string_value(wanted);
     size_t n_want = json_string_length(wanted);
-    json_t *messages = json_array();
+    json_t *messages = json_incref(json_object_get(kwargs, "messages"));
+    if (messages == NULL)
+        messages = json_array();
+    json_object_del(kwargs, "messages");
     struct template *t = NULL;
     struct template_output out = { 0 };
     slm_why why = { .message = "" };
-    struct template_input in = { .messages = messages, .kwargs = own != NULL ? own : variables,
-                                 .now = NOW };
-    slm_err err = template_compile(NULL, text, json_string_length(json_object_get(one, "t")), &t, &why);
+    struct template_input in = { .messages = messages, .kwargs = kwargs, .now = NOW };
+    size_t n_text = json_string_length(json_object_get(one, "t"));
+    slm_err err = template_compile(NULL, text, n_text, &t, &why);
     if (err == SLM_OK)
         err = template_render(t, NULL, &in, &out, &why);
-    bool good = want != NULL ? err == SLM_OK && out.n == n_want && memcmp(out.text, want, n_want) == 0
-                             : err != SLM_OK && same_error(one, err);
+    bool good = want != NULL
+                    ? err == SLM_OK && out.n == n_want && memcmp(out.text, want, n_want) == 0
+                    : err != SLM_OK && same_error(one, err);
     if (!good)
         printf("template %s\n  want %s\n  got  %s\n", text,
                want != NULL ? want : json_string_value(json_object_get(one, "fails")),
@@ -52,6 +57,7 @@ static bool run_case(const json_t *one, const json_t *variables) {
     template_output_free(NULL, &out);
     template_free(t);
     json_decref(messages);
+    json_decref(kwargs);
     return good;
 }
 
@@ -87,13 +93,16 @@ static void test_given(void **state) {
     run_file(path);
 }
 
-#define FILE_TEST(name) { #name, test_file, NULL, NULL, #name }
+#define FILE_TEST(name)                                                                            \
+    { #name, test_file, NULL, NULL, #name }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FILE_TEST(whitespace), FILE_TEST(expressions), FILE_TEST(methods), FILE_TEST(filters),
-        FILE_TEST(json),       FILE_TEST(tests),       FILE_TEST(statements), FILE_TEST(ours),
-        cmocka_unit_test(test_given),
+        FILE_TEST(whitespace), FILE_TEST(expressions),
+        FILE_TEST(methods),    FILE_TEST(filters),
+        FILE_TEST(json),       FILE_TEST(edges),
+        FILE_TEST(tests),      FILE_TEST(statements),
+        FILE_TEST(ours),       cmocka_unit_test(test_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,9 +72,12 @@ static void expect_trust(const char *text, const char *messages, const char *kwa
 
 static void test_trust_by_role(void **state) {
     (void)state;
-    const char *all = "[{\"role\":\"system\",\"content\":\"sys\"},{\"role\":\"user\",\"content\":\"usr\"},"
-                      "{\"role\":\"assistant\",\"content\":\"ass\"},{\"role\":\"tool\",\"content\":\"tol\"},"
-                      "{\"role\":\"developer\",\"content\":\"dev\"},{\"role\":\"x|>\",\"content\":\"oth\"}]";
+    const char *all = "[{\"role\":\"system\",\"content\":\"sys\"},"
+                      "{\"role\":\"user\",\"content\":\"usr\"},"
+                      "{\"role\":\"assistant\",\"content\":\"ass\"},"
+                      "{\"role\":\"tool\",\"content\":\"tol\"},"
+                      "{\"role\":\"developer\",\"content\":\"dev\"},"
+                      "{\"role\":\"x|>\",\"content\":\"oth\"}]";
     expect_trust("{% for m in messages %}<{{ m.content }}>{% endfor %}", all, NULL,
                  "<sys><usr><ass><tol><dev><oth>", "......###.......###.......###.");
     /* A well-known role may spell a control token, an unknown one not. */
@@ -82,12 +85,11 @@ static void test_trust_by_role(void **state) {
                  "<|system|><|user|><|assistant|><|tool|><|developer|><|x|>|>",
                  "......................................................###..");
     expect_trust("{{ messages[0].content[0].text }}",
-                 "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"deep\"}]}]", NULL,
-                 "deep", "####");
+                 "[{\"role\":\"user\",\"content\":[{\"text\":\"deep\"}]}]", NULL, "deep", "####");
     expect_trust("{{ messages[0] }}", "[{\"content\":\"c\"}]", NULL, "{'content': 'c'}",
                  "################");
-    expect_trust("{% for k in messages[0] %}{{ k }}.{% endfor %}", "[{\"role\":\"user\",\"key\":1}]",
-                 NULL, "role.key.", "####.###.");
+    expect_trust("{% for k in messages[0] %}{{ k }}.{% endfor %}",
+                 "[{\"role\":\"user\",\"key\":1}]", NULL, "role.key.", "####.###.");
 }
 
 static void test_trust_of_arguments(void **state) {
@@ -252,24 +254,12 @@ static char *repeat(const char *open, const char *middle, const char *close, siz
 }
 
 static const char *const nesting[][3] = {
-    { "(", "1", ")" },
-    { "[", "1", "]" },
-    { "{1:", "1", "}" },
-    { "not ", "1", "" },
-    { "-", "1", "" },
-    { "(1 if ", "1", " else 2)" },
-    { "1 if 0 else ", "1", "" },
-    { "1 ~ (", "1", ")" },
-    { "1 or 0 and (", "1", ")" },
-    { "x[", "1", "]" },
-    { "range(", "1", ")" },
-    { "1|default(", "1", ")" },
-    { "1 is eq(", "1", ")" },
-    { "x", "", ".y" },
-    { "x", "", "|string" },
-    { "1 < ", "1", "" },
-    { "1 + ", "1", "" },
-    { "'' ", "''", "" },
+    { "(", "1", ")" },           { "[", "1", "]" },      { "{1:", "1", "}" },
+    { "not ", "1", "" },         { "-", "1", "" },       { "(1 if ", "1", " else 2)" },
+    { "1 if 0 else ", "1", "" }, { "1 ~ (", "1", ")" },  { "1 or 0 and (", "1", ")" },
+    { "x[", "1", "]" },          { "range(", "1", ")" }, { "1|default(", "1", ")" },
+    { "1 is eq(", "1", ")" },    { "x", "", ".y" },      { "x", "", "|string" },
+    { "1 < ", "1", "" },         { "1 + ", "1", "" },    { "'' ", "''", "" },
     { "1, ", "1", "" },
 };
 static const char *const statements[][3] = {
@@ -434,8 +424,9 @@ static void test_tokens_and_date(void **state) {
     assert_int_equal(template_render(t, NULL, &in, &out, NULL), SLM_OK);
     assert_string_equal(out.text, "<bos>|False|1969-12-31");
     template_output_free(NULL, &out);
-    in = (struct template_input){ .messages = m, .kwargs = k, .bos_token = "a", .eos_token = "",
-                                  .now = 951782400 };
+    in = (struct template_input){
+        .messages = m, .kwargs = k, .bos_token = "a", .eos_token = "", .now = 951782400
+    };
     assert_int_equal(template_render(t, NULL, &in, &out, NULL), SLM_OK);
     assert_string_equal(out.text, "<kw>|True|2000-02-29");
     template_output_free(NULL, &out);
@@ -453,7 +444,7 @@ static void test_calendar(void **state) {
     const char *text = "{{ strftime_now('%Y-%m-%d %j %U %W %V %G %u %w %a %B') }}";
     assert_int_equal(template_compile(NULL, text, strlen(text), &t, NULL), SLM_OK);
     json_t *m = json_array();
-    for (int64_t day = -800; day < 30000; day += day > 12000 ? 7 : 1) {
+    for (int64_t day = -800; day<30000; day += day> 12000 ? 7 : 1) {
         struct template_input in = { .messages = m, .now = day * 86400 + 43200 };
         struct template_output out;
         char want[128];

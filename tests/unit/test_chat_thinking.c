@@ -108,8 +108,10 @@ static void test_every_cut(void **state) {
  * to them is lost. Tags that overlap themselves exercise the matcher. */
 static void test_random(void **state) {
     (void)state;
-    static const char *const pieces[] = { "<", "think>", "<think>", "</think>", "/", "\n", "a", " ",
-                                          "</", "think", "aab", "aaab", "b", "\n\n" };
+    static const char *const pieces[] = {
+        "<", "think>", "<think>", "</think>", "/",    "\n", "a",
+        " ", "</",     "think",   "aab",      "aaab", "b",  "\n\n"
+    };
     uint32_t seed = 12345;
     for (int round = 0; round < 20000; round++) {
         char text[128] = "";
