@@ -186,7 +186,7 @@ static bool rope_differs(struct difference *d, const struct model *f, const stru
                           t->rotary / 2);
 }
 
-/* The first number in which a file of the same shape differs from the table. */
+/* The first number of the arithmetic in which a file of the same shape differs from the table. */
 static bool model_differs(struct difference *d, const struct model *f, const struct model *t) {
     bool slides = false;
     if (differs(d, "kv heads", f->kv_heads, t->kv_heads) ||
@@ -202,11 +202,9 @@ static bool model_differs(struct difference *d, const struct model *f, const str
         if (differs(d, "kind of a layer ('F' 70, 'N' 78, 's' 115)", file, table))
             return true;
     }
-    if (slides && (differs(d, "sliding window", f->window, t->window) ||
-                   differs(d, "rope base of sliding layers", (double)f->theta_sliding,
-                           (double)t->theta_sliding)))
-        return true;
-    return differs(d, "context", f->context, t->context);
+    return slides && (differs(d, "sliding window", f->window, t->window) ||
+                      differs(d, "rope base of sliding layers", (double)f->theta_sliding,
+                              (double)t->theta_sliding));
 }
 
 static bool same_vocabulary(const struct facts *f, const struct model *t) {
@@ -251,7 +249,8 @@ struct match {
     struct difference difference; /* of claimed */
 };
 
-/* Where rows have equal numbers the one named wins, else the one that does not wait for its name. */
+/* Where rows have equal numbers the one named wins, else the one that does not wait for its name.
+ * Equal arithmetic with another context is a sister of the model (its base, say): derived. */
 static void find_match(const struct facts *f, const char *own, const char *hint,
                        struct match *found) {
     *found = (struct match){ 0 };
@@ -263,12 +262,13 @@ static void find_match(const struct facts *f, const char *own, const char *hint,
             continue;
         bool is_named = named(t, own) || named(t, hint);
         int rank = is_named ? 2 : t->chosen_by_name ? 0 : 1;
+        bool same_context = f->m.context == t->context;
         if (!model_differs(&d, &f->m, t)) {
-            if (rank > best_equal) {
+            if (same_context && rank > best_equal) {
                 best_equal = rank;
                 found->equal = t;
             }
-        } else if ((f->m.context == t->context || is_named) && rank > best_claimed) {
+        } else if ((same_context || is_named) && rank > best_claimed) {
             best_claimed = rank;
             found->claimed = t;
             found->difference = d;

@@ -4,10 +4,6 @@
  * is compared with the embedding), and the sizes come from the functions that the allocations use. */
 #include "model/weights.h"
 
-/* Tokenizer and template in memory per token of the vocabulary: text, hash entry, merges. Measured on
- * the four vocabularies; the only figure here that is not exact. */
-#define VOCABULARY_BYTES_PER_TOKEN 128
-
 static bool add_all(uint64_t *total, const uint64_t *parts, size_t n) {
     *total = 0;
     for (size_t i = 0; i < n; i++)
@@ -25,9 +21,11 @@ static slm_err count(const struct net *net, const struct plan_request *r, struct
     p->weights_file = net->mapped_bytes;
     p->weights_packed = net->packed_bytes;
     p->kv_per_sequence = kv_bytes(m, r->kv, r->context, r->chunk);
-    p->vocabulary = (uint64_t)m->vocab * VOCABULARY_BYTES_PER_TOKEN;
+    p->vocabulary = r->vocabulary_bytes;
     if (!mul_u64_ok(p->kv_per_sequence, r->sequences, &p->kv) ||
-        !add_u64_ok(scratch, logits, &p->scratch) ||
+        !add_u64_ok(scratch, logits, &scratch) ||
+        !add_u64_ok(scratch, r->session_bytes, &scratch) ||
+        !mul_u64_ok(scratch, r->sequences, &p->scratch) ||
         !add_all(&all,
                  (const uint64_t[]){ p->weights_file, p->weights_packed, p->kv, p->scratch,
                                      p->vocabulary },
