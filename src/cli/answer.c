@@ -24,12 +24,14 @@ enum think_choice think_option(const struct cli *c) {
 
 int think_check(struct cli *c, const struct loaded *m, enum think_choice think) {
     if (m->info.think == SLM_THINK_ALWAYS && think == THINK_OFF)
-        return report_usage(c, "--think-budget N    keeps it short\nslm models    which models can switch",
-                            "%s always thinks", model_title(m));
+        return report_usage(
+            c, "--think-budget N    keeps it short\nslm models    which models can switch",
+            "%s always thinks", model_title(m));
     if (m->info.think == SLM_THINK_NONE && think == THINK_ON)
         return report_usage(c, "slm models    which models can", "%s never thinks", model_title(m));
     if (m->info.think == SLM_THINK_NONE && opt_set(c, OPT_THINK_BUDGET))
-        return report_usage(c, "slm models    which models can", "--think-budget: %s never thinks", model_title(m));
+        return report_usage(c, "slm models    which models can", "--think-budget: %s never thinks",
+                            model_title(m));
     if (m->info.think == SLM_THINK_NONE && think == THINK_OFF)
         note(c, "%s never thinks; --think off changes nothing", model_title(m));
     return EXIT_DONE;
@@ -64,23 +66,27 @@ static int bias_option(struct cli *c, const struct loaded *m, slm_sampling *s) {
         const char *equal = strchr(v->all[i], '=');
         long id = strtol(v->all[i], &end, 10);
         if (!equal || end != equal || end == v->all[i] || id < 0 || (uint64_t)id >= m->info.vocab)
-            return report_usage(c, "slm tokenize MODEL TEXT    shows ids", "--logit-bias wants ID=B with ID below %u, not '%s'",
-                                m->info.vocab, v->all[i]);
+            return report_usage(c, "slm tokenize MODEL TEXT    shows ids",
+                                "--logit-bias wants ID=B with ID below %u, not '%s'", m->info.vocab,
+                                v->all[i]);
         float bias = strtof(equal + 1, &end);
         if (end == equal + 1 || *end || isnan(bias) || (isinf(bias) && bias > 0))
-            return report_usage(c, NULL, "--logit-bias wants a number or -inf after '=', not '%s'", v->all[i]);
-        list[i] = (struct slm_bias){(int32_t)id, bias};
+            return report_usage(c, NULL, "--logit-bias wants a number or -inf after '=', not '%s'",
+                                v->all[i]);
+        list[i] = (struct slm_bias){ (int32_t)id, bias };
     }
     s->bias = v->n ? list : NULL;
     s->n_bias = v->n;
     return EXIT_DONE;
 }
 
-static int sampling_option(struct cli *c, const struct loaded *m, enum think_choice think, slm_sampling *s) {
+static int sampling_option(struct cli *c, const struct loaded *m, enum think_choice think,
+                           slm_sampling *s) {
     *s = think == THINK_OFF ? m->info.sampling_no_think : m->info.sampling;
     if (opt_set(c, OPT_GREEDY)) {
         if (opt_float(c, OPT_TEMP, 0) > 0)
-            return report_usage(c, NULL, "--greedy and --temp %s exclude each other", opt_text(c, OPT_TEMP));
+            return report_usage(c, NULL, "--greedy and --temp %s exclude each other",
+                                opt_text(c, OPT_TEMP));
         *s = slm_sampling_default();
     }
     s->temperature = (float)opt_float(c, OPT_TEMP, (double)s->temperature);
@@ -95,7 +101,8 @@ static int sampling_option(struct cli *c, const struct loaded *m, enum think_cho
     return code != EXIT_DONE ? code : bias_option(c, m, s);
 }
 
-int answer_options(struct cli *c, const struct loaded *m, enum think_choice think, slm_generate_options *out) {
+int answer_options(struct cli *c, const struct loaded *m, enum think_choice think,
+                   slm_generate_options *out) {
     const struct option_value *stops = &c->options.values[OPT_STOP];
     *out = slm_generate_default();
     int code = sampling_option(c, m, think, &out->sampling);
@@ -112,20 +119,30 @@ int answer_options(struct cli *c, const struct loaded *m, enum think_choice thin
     out->think_budget = (uint32_t)opt_int(c, OPT_THINK_BUDGET, 0);
     out->stop = stops->all;
     out->n_stop = stops->n;
-    out->render.date = opt_int(c, OPT_DATE, opt_set(c, OPT_FIXED_DATE) ? DATE_FIXED : out->render.date);
+    out->render.date =
+        opt_int(c, OPT_DATE, opt_set(c, OPT_FIXED_DATE) ? DATE_FIXED : out->render.date);
     return EXIT_DONE;
 }
 
 /* ------------------------------------------------------------------ request */
 
 bool add_message(struct cli *c, json_t *messages, const char *role, const char *text, size_t n) {
-    json_t *content = json_stringn(text, n);
-    if (!content) {
-        report(c, EXIT_COULD_NOT, "E_ENCODING", NULL, "the %s message is not UTF-8: byte %zu of %zu is invalid", role,
-               utf8_valid(text, n), n);
+    const char *zero = n ? memchr(text, 0, n) : NULL;
+    json_t *content = zero ? NULL : json_stringn(text, n);
+    if (zero) {
+        report(c, EXIT_COULD_NOT, "E_ENCODING", NULL,
+               "the %s message is no text: byte %zu of %zu is zero", role, (size_t)(zero - text),
+               n);
         return false;
     }
-    json_array_append_new(messages, keep_json(json_pack("{s:s, s:o}", "role", role, "content", content)));
+    if (!content) {
+        report(c, EXIT_COULD_NOT, "E_ENCODING", NULL,
+               "the %s message is not UTF-8: byte %zu of %zu is invalid", role, utf8_valid(text, n),
+               n);
+        return false;
+    }
+    json_array_append_new(messages,
+                          keep_json(json_pack("{s:s, s:o}", "role", role, "content", content)));
     return true;
 }
 
@@ -145,13 +162,14 @@ char *request_text(json_t *messages, enum think_choice think, json_t *tools, siz
 /* Does the template show tools at all? One that leaves them out silently would mislead. */
 static bool template_takes_tools(const struct loaded *m, json_t *tools) {
     json_t *messages = keep_json(json_pack("[{s:s, s:s}]", "role", "user", "content", "Hello"));
-    char *text[2] = {NULL, NULL};
-    size_t size[2] = {0, 0};
+    char *text[2] = { NULL, NULL };
+    size_t size[2] = { 0, 0 };
     bool known = true;
     for (int i = 0; i < 2; i++) {
         size_t n;
         char *request = request_text(messages, THINK_ASIS, i ? tools : NULL, &n);
-        known = known && slm_render(m->engine, request, n, NULL, &text[i], &size[i], NULL) == SLM_OK;
+        known =
+            known && slm_render(m->engine, request, n, NULL, &text[i], &size[i], NULL) == SLM_OK;
         free(request);
     }
     bool takes = !known || size[0] != size[1] || memcmp(text[0], text[1], size[0]) != 0;
@@ -170,14 +188,16 @@ int tools_option(struct cli *c, const struct loaded *m, json_t **tools) {
         return EXIT_DONE;
     char *text = read_path(path, TOOLS_MOST, &n);
     if (!text)
-        return report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read the tools file %s: %s", path, strerror(errno));
+        return report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read the tools file %s: %s", path,
+                      strerror(errno));
     slm_err err = json_text(text, n, tools, &why);
     free(text);
     if (err != SLM_OK)
         return report(c, EXIT_COULD_NOT, slm_err_name(err), NULL, "%s: %s", path, why.message);
     int code = EXIT_DONE;
     if (!json_is_array(*tools))
-        code = report(c, EXIT_COULD_NOT, "E_FORMAT", NULL, "%s: a JSON array of tools is wanted", path);
+        code = report(c, EXIT_COULD_NOT, "E_FORMAT", NULL, "%s: a JSON array of tools is wanted",
+                      path);
     else if (!template_takes_tools(m, *tools))
         code = report(c, EXIT_COULD_NOT, "E_UNSUPPORTED", "slm models    which models take tools",
                       "the template of %s has no place for tools", model_title(m));
@@ -297,20 +317,22 @@ static int report_too_long(struct cli *c, const struct loaded *m, size_t tokens)
         wanted = m->info.context;
     if (tokens < m->info.context) {
         slm_session_options o = session_options(c);
-        slm_plan plan = {.size = sizeof plan};
+        slm_plan plan = { .size = sizeof plan };
         o.context = (uint32_t)wanted;
         if (slm_engine_plan(m->engine, &o, &plan, NULL) == SLM_OK)
             used = (size_t)snprintf(ways, sizeof ways, "--context %u    (+%s)\n", o.context,
                                     format_bytes(plan.total - m->plan.total, more, sizeof more));
     }
-    snprintf(ways + used, sizeof ways - used, "shorten the prompt\nslm models    another model (this one ends at %s)",
+    snprintf(ways + used, sizeof ways - used,
+             "shorten the prompt\nslm models    another model (this one ends at %s)",
              format_count(m->info.context, most, sizeof most));
     return report(c, EXIT_COULD_NOT, "E_CONTEXT", ways,
-                  "the prompt has %s tokens, the context holds %s; nothing was dropped", format_count(tokens, n, sizeof n),
-                  format_count(context, have, sizeof have));
+                  "the prompt has %s tokens, the context holds %s; nothing was dropped",
+                  format_count(tokens, n, sizeof n), format_count(context, have, sizeof have));
 }
 
-int report_answer(struct cli *c, const struct loaded *m, slm_err err, const slm_why *why, size_t prompt_tokens) {
+int report_answer(struct cli *c, const struct loaded *m, slm_err err, const slm_why *why,
+                  size_t prompt_tokens) {
     if (err == SLM_E_CONTEXT && prompt_tokens)
         return report_too_long(c, m, prompt_tokens);
     return report_error(c, AT_WORK, err, why, NULL);
@@ -318,11 +340,16 @@ int report_answer(struct cli *c, const struct loaded *m, slm_err err, const slm_
 
 const char *finish_name(enum slm_finish finish) {
     switch (finish) {
-    case SLM_FINISH_STOP: return "stop";
-    case SLM_FINISH_STRING: return "stop_string";
-    case SLM_FINISH_LENGTH: return "length";
-    case SLM_FINISH_CONTEXT: return "context";
-    case SLM_FINISH_CANCELLED: return "cancelled";
+    case SLM_FINISH_STOP:
+        return "stop";
+    case SLM_FINISH_STRING:
+        return "stop_string";
+    case SLM_FINISH_LENGTH:
+        return "length";
+    case SLM_FINISH_CONTEXT:
+        return "context";
+    case SLM_FINISH_CANCELLED:
+        return "cancelled";
     }
     return "unknown";
 }
@@ -367,23 +394,26 @@ static double per_second(size_t tokens, uint64_t ns) {
 void add_receipt(json_t *into, const struct cli *c, const struct loaded *m, const slm_result *r) {
     size_t evaluated = r->prompt_tokens - r->reused_tokens;
     json_object_set_new(into, "finish", json_string(finish_name(r->finish)));
-    json_object_set_new(into, "usage",
-                        json_pack("{s:I, s:I, s:I, s:I, s:I}", "prompt_tokens", (json_int_t)r->prompt_tokens,
-                                  "cached_tokens", (json_int_t)r->reused_tokens, "output_tokens",
-                                  (json_int_t)r->output_tokens, "reasoning_tokens", (json_int_t)r->reasoning_tokens,
-                                  "reevaluated_tokens", (json_int_t)r->reevaluated_tokens));
+    json_object_set_new(
+        into, "usage",
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "prompt_tokens", (json_int_t)r->prompt_tokens,
+                  "cached_tokens", (json_int_t)r->reused_tokens, "output_tokens",
+                  (json_int_t)r->output_tokens, "reasoning_tokens", (json_int_t)r->reasoning_tokens,
+                  "reevaluated_tokens", (json_int_t)r->reevaluated_tokens));
     json_object_set_new(into, "timings",
-                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "load_ms", (double)m->load_ns / 1e6, "prefill_ms",
-                                  (double)r->prefill_ns / 1e6, "decode_ms", (double)r->decode_ns / 1e6,
-                                  "prefill_tok_s", per_second(evaluated, r->prefill_ns), "decode_tok_s",
+                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "load_ms", (double)m->load_ns / 1e6,
+                                  "prefill_ms", (double)r->prefill_ns / 1e6, "decode_ms",
+                                  (double)r->decode_ns / 1e6, "prefill_tok_s",
+                                  per_second(evaluated, r->prefill_ns), "decode_tok_s",
                                   per_second(r->output_tokens, r->decode_ns)));
     json_t *receipt = keep_json(json_pack(
-        "{s:s, s:s?, s:s?, s:s?, s:s, s:s?, s:s?, s:I, s:I, s:I, s:i, s:I, s:I, s:b}", "model", model_title(m), "id",
-        m->info.id, "path", m->found.path, "place", m->found.place, "trust", m->info.trust ? m->info.trust : "unknown",
-        "types", m->info.types, "isa", m->info.isa, "threads",
-        (json_int_t)opt_int(c, OPT_THREADS, (int64_t)cpu_count()), "context",
-        (json_int_t)slm_session_context(m->session), "window_used", (json_int_t)slm_session_length(m->session), "dropped",
-        0, "cached", (json_int_t)r->reused_tokens, "seed", (json_int_t)r->sampling.seed, "think_closed",
+        "{s:s, s:s?, s:s?, s:s?, s:s, s:s?, s:s?, s:I, s:I, s:I, s:i, s:I, s:I, s:b}", "model",
+        model_title(m), "id", m->info.id, "path", m->found.path, "place", m->found.place, "trust",
+        m->info.trust ? m->info.trust : "unknown", "types", m->info.types, "isa", m->info.isa,
+        "threads", (json_int_t)opt_int(c, OPT_THREADS, (int64_t)cpu_count()), "context",
+        (json_int_t)slm_session_context(m->session), "window_used",
+        (json_int_t)slm_session_length(m->session), "dropped", 0, "cached",
+        (json_int_t)r->reused_tokens, "seed", (json_int_t)r->sampling.seed, "think_closed",
         r->think_closed));
     json_object_set_new(receipt, "exact", json_boolean(opt_set(c, OPT_EXACT)));
     json_object_set_new(receipt, "sampling", sampling_json(&r->sampling));

@@ -56,7 +56,8 @@ struct progress {
 };
 /* A line on standard error for work that takes longer than a second; nothing without a terminal.
  * unit "B" shows sizes, another one counts. A stage change starts the clock anew. */
-void progress_start(struct progress *p, const struct term *t, bool quiet, const char *label, const char *unit);
+void progress_start(struct progress *p, const struct term *t, bool quiet, const char *label,
+                    const char *unit);
 void progress_step(struct progress *p, uint64_t done, uint64_t total);
 void progress_end(struct progress *p);
 
@@ -75,7 +76,8 @@ struct machine_memory {
 void memory_get(struct machine_memory *out);
 /* The same from given places, for tests: meminfo's text, the text of /proc/self/cgroup, and where
  * the cgroup file system is mounted. */
-void memory_parse(const char *meminfo, const char *membership, const char *root, struct machine_memory *out);
+void memory_parse(const char *meminfo, const char *membership, const char *root,
+                  struct machine_memory *out);
 /* Model name of the first CPU, or the architecture. */
 const char *cpu_name(char *text, size_t size);
 
@@ -115,11 +117,13 @@ char *text_printf(const char *format, ...) ATTR_PRINTF(1, 2);
 enum stage { AT_LOAD, AT_WORK };
 /* Prints "slm: message" and the ways out (one per line in `ways`, may be NULL) to standard error, or
  * the JSON form to standard output. Returns code. name: "E_USAGE", "E_CONTEXT", ... */
-int report(struct cli *c, int code, const char *name, const char *ways, const char *format, ...) ATTR_PRINTF(5, 6);
+int report(struct cli *c, int code, const char *name, const char *ways, const char *format, ...)
+    ATTR_PRINTF(5, 6);
 int report_usage(struct cli *c, const char *ways, const char *format, ...) ATTR_PRINTF(3, 4);
 /* The same from a library error; the code follows from it (a file refused at load: 3). Reports
  * nothing but the interruption for E_CANCELLED. */
-int report_error(struct cli *c, enum stage stage, slm_err err, const slm_why *why, const char *ways);
+int report_error(struct cli *c, enum stage stage, slm_err err, const slm_why *why,
+                 const char *ways);
 int exit_code_of(enum stage stage, slm_err err);
 /* {"code","message","offset"?} of a failed line in JSONL. */
 json_t *error_json(slm_err err, const slm_why *why);
@@ -146,6 +150,10 @@ bool home_make(struct cli *c);
 char *read_all(int fd, size_t limit, size_t *n);
 char *read_path(const char *path, size_t limit, size_t *n);
 
+/* ---- piped.c ---- */
+/* Whether standard input (a pipe or a file) belongs to the prompt. needed: there is no other prompt. */
+bool input_is_piped(struct cli *c, bool needed);
+
 /* ---- lines.c: standard input by lines ---- */
 enum { LINE_MOST = 256 << 20 };
 struct lines {
@@ -162,10 +170,10 @@ void lines_free(struct lines *l);
 
 /* ---- find.c, places.c, model_names.c: which file a MODEL means ---- */
 struct disk_model {
-    char *path;         /* file or folder */
-    const char *place;  /* "Hugging Face cache" */
-    const char *id;     /* of the catalog */
-    char quant[24];     /* "q8_0"; "safetensors" for a folder; "" unknown */
+    char *path;        /* file or folder */
+    const char *place; /* "Hugging Face cache" */
+    const char *id;    /* of the catalog */
+    char quant[24];    /* "q8_0"; "safetensors" for a folder; "" unknown */
     uint64_t bytes;
     bool folder;
 };
@@ -178,7 +186,8 @@ void disk_scan(struct disk_list *list);
 void disk_free(struct disk_list *list);
 /* The one to use for an id: that quant if given; else the best of those whose size is below
  * `memory` (0: any). NULL if none. */
-const struct disk_model *disk_best(const struct disk_list *list, const char *id, const char *quant, uint64_t memory);
+const struct disk_model *disk_best(const struct disk_list *list, const char *id, const char *quant,
+                                   uint64_t memory);
 
 /* The file of a card that `slm pull` fetches unless told otherwise, by the same order; NULL if none. */
 const struct slm_hub_file *default_file(const slm_card *card);
@@ -230,7 +239,8 @@ slm_engine_options engine_options(struct cli *c, const char *id_hint);
 /* Memory that a model may take: --max-memory, or what is free less a margin. */
 uint64_t memory_allowed(const struct cli *c);
 /* Largest context up to `most` whose plan stays within `bytes`; 0 if not even 256 do. */
-uint32_t context_within(const slm_engine *engine, const slm_session_options *base, uint32_t most, uint64_t bytes);
+uint32_t context_within(const slm_engine *engine, const slm_session_options *base, uint32_t most,
+                        uint64_t bytes);
 enum { CONTEXT_DEFAULT = 8192 };
 enum { DATE_FIXED = 1751932800 }; /* 2025-07-08, what --deterministic-date means */
 /* What the model is called in messages. */
@@ -242,7 +252,8 @@ enum think_choice think_option(const struct cli *c);
 /* Whether the model can be asked for that. Exit code. */
 int think_check(struct cli *c, const struct loaded *m, enum think_choice think);
 /* Sampling, limits, stops, date. Exit code. */
-int answer_options(struct cli *c, const struct loaded *m, enum think_choice think, slm_generate_options *out);
+int answer_options(struct cli *c, const struct loaded *m, enum think_choice think,
+                   slm_generate_options *out);
 /* --tools as a JSON array, checked against the template; NULL when not given. Exit code. */
 int tools_option(struct cli *c, const struct loaded *m, json_t **tools);
 /* {"messages", "kwargs"} as text. Borrows both; returns owned. */
@@ -269,7 +280,8 @@ void speaker_free(struct speaker *s);
 
 /* Reports an error of slm_chat, slm_session_sync or slm_generate; for a prompt that is too long with
  * the ways out. */
-int report_answer(struct cli *c, const struct loaded *m, slm_err err, const slm_why *why, size_t prompt_tokens);
+int report_answer(struct cli *c, const struct loaded *m, slm_err err, const slm_why *why,
+                  size_t prompt_tokens);
 /* One line about model, machine and context, where standard error is a terminal. */
 void note_model(const struct cli *c, const struct loaded *m);
 /* finish, usage, timings and receipt into `into`. */
@@ -284,7 +296,7 @@ int chat_with(struct cli *c, const char *model); /* also what `slm` alone ends i
 /* ---- store.c: conversations in SQLite ---- */
 struct store;
 struct store_row {
-    int64_t id, changed; /* seconds since the epoch */
+    int64_t id, changed;               /* seconds since the epoch */
     const char *name, *model, *system; /* name and system may be NULL; valid during the call */
     int64_t turns;
     const char *first; /* beginning of the first message */
@@ -301,7 +313,8 @@ bool store_load(struct store *s, int64_t id, json_t *messages, char **model, cha
 /* Writes messages[from..] of a conversation; *id 0 makes a new one. If another program has gone on
  * with the same conversation meanwhile, a copy is made and *id changes. One transaction, on disk when
  * this returns. */
-bool store_save(struct store *s, int64_t *id, const char *model, const char *system, json_t *messages, size_t from);
+bool store_save(struct store *s, int64_t *id, const char *model, const char *system,
+                json_t *messages, size_t from);
 bool store_name(struct store *s, int64_t id, const char *name);
 bool store_delete(struct store *s, int64_t id);
 const char *store_error(struct store *s);

@@ -35,12 +35,15 @@ static void save(struct chat *chat) {
     size_t n = json_array_size(chat->messages);
     if (!chat->store || n == 0)
         return;
-    if (!store_save(chat->store, &id, chat->model_name, chat->system, chat->messages, chat->saved)) {
-        chat->failed = report(chat->c, EXIT_COULD_NOT, "E_IO", NULL, "the turn was not saved: %s", store_error(chat->store));
+    if (!store_save(chat->store, &id, chat->model_name, chat->system, chat->messages,
+                    chat->saved)) {
+        chat->failed = report(chat->c, EXIT_COULD_NOT, "E_IO", NULL, "the turn was not saved: %s",
+                              store_error(chat->store));
         return;
     }
     if (chat->id && id != chat->id)
-        note(chat->c, "conversation %lld went on elsewhere; this one is now %lld", (long long)chat->id, (long long)id);
+        note(chat->c, "conversation %lld went on elsewhere; this one is now %lld",
+             (long long)chat->id, (long long)id);
     chat->id = id;
     chat->saved = n;
 }
@@ -59,8 +62,8 @@ static int load(struct chat *chat, int64_t id, bool take_system) {
         json_decref(messages);
         free(model);
         free(system);
-        return report(chat->c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read conversation %lld: %s", (long long)id,
-                      store_error(chat->store));
+        return report(chat->c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read conversation %lld: %s",
+                      (long long)id, store_error(chat->store));
     }
     json_decref(chat->messages);
     chat->messages = messages;
@@ -84,25 +87,30 @@ static int load(struct chat *chat, int64_t id, bool take_system) {
 static json_t *turn_messages(const struct chat *chat) {
     json_t *all = keep_json(json_array());
     if (chat->system)
-        json_array_append_new(all, keep_json(json_pack("{s:s, s:s}", "role", "system", "content", chat->system)));
+        json_array_append_new(
+            all, keep_json(json_pack("{s:s, s:s}", "role", "system", "content", chat->system)));
     json_array_extend(all, chat->messages);
     return all;
 }
 
 static void keep_answer(struct chat *chat, const struct speaker *s, const slm_result *r) {
     json_t *m = keep_json(json_pack("{s:s}", "role", "assistant"));
-    json_object_set_new(m, "content", keep_json(json_stringn(s->answer.len ? s->answer.data : "", s->answer.len)));
+    json_object_set_new(
+        m, "content", keep_json(json_stringn(s->answer.len ? s->answer.data : "", s->answer.len)));
     if (s->reasoning.len)
-        json_object_set_new(m, "reasoning_content", json_stringn(s->reasoning.data, s->reasoning.len));
+        json_object_set_new(m, "reasoning_content",
+                            json_stringn(s->reasoning.data, s->reasoning.len));
     json_object_set_new(m, "finish", json_string(finish_name(r->finish)));
     json_array_append_new(chat->messages, m);
 }
 
 static void print_turn_json(struct chat *chat, const struct speaker *s, const slm_result *r) {
     json_t *doc = keep_json(json_object());
-    json_object_set_new(doc, "answer", json_stringn(s->answer.len ? s->answer.data : "", s->answer.len));
+    json_object_set_new(doc, "answer",
+                        json_stringn(s->answer.len ? s->answer.data : "", s->answer.len));
     json_object_set_new(doc, "reasoning",
-                        s->reasoning.len ? json_stringn(s->reasoning.data, s->reasoning.len) : json_null());
+                        s->reasoning.len ? json_stringn(s->reasoning.data, s->reasoning.len)
+                                         : json_null());
     json_object_set_new(doc, "conversation", chat->id ? json_integer(chat->id) : json_null());
     add_receipt(doc, chat->c, &chat->m, r);
     out_json(&chat->c->out, doc, true);
@@ -133,7 +141,7 @@ static slm_err ask(struct chat *chat, struct speaker *s, slm_result *r, slm_why 
 static void turn(struct chat *chat, const char *text, size_t n) {
     struct cli *c = chat->c;
     struct speaker s;
-    slm_result r = {.size = sizeof r};
+    slm_result r = { .size = sizeof r };
     slm_why why;
     int code;
     if (!add_message(c, chat->messages, "user", text, n)) {
@@ -165,34 +173,39 @@ static void turn(struct chat *chat, const char *text, size_t n) {
 /* ------------------------------------------------------------------ commands of the chat */
 
 static void show_help(struct chat *chat) {
-    out_text(&chat->c->out, "/think on|off|N   reasoning on, off, or at most N tokens of it\n"
-                            "/system TEXT      the system message; without TEXT it is taken away\n"
-                            "/reset            a new conversation\n"
-                            "/save NAME        give this conversation a name\n"
-                            "/load NAME        go on with another one, by name or number\n"
-                            "/list             the saved conversations\n"
-                            "/stats            tokens, speed and context of the last answer\n"
-                            "/help  /quit      Ctrl-C stops an answer, Ctrl-D leaves\n"
-                            "A line ending in \\ goes on; lines between two lines of \"\"\" are one message;\n"
-                            "// at the start is a message that starts with /.\n");
+    out_text(&chat->c->out,
+             "/think on|off|N   reasoning on, off, or at most N tokens of it\n"
+             "/system TEXT      the system message; without TEXT it is taken away\n"
+             "/reset            a new conversation\n"
+             "/save NAME        give this conversation a name\n"
+             "/load NAME        go on with another one, by name or number\n"
+             "/list             the saved conversations\n"
+             "/stats            tokens, speed and context of the last answer\n"
+             "/help  /quit      Ctrl-C stops an answer, Ctrl-D leaves\n"
+             "A line ending in \\ goes on; lines between two lines of \"\"\" are one message;\n"
+             "// at the start is a message that starts with /.\n");
 }
 
 static void show_stats(struct chat *chat) {
     char a[32], b[32], d[32];
     struct output *o = &chat->c->out;
     const slm_result *r = &chat->last;
-    out_printf(o, "model     %s, %s, %s\n", model_title(&chat->m), chat->m.info.types, chat->m.info.isa);
+    out_printf(o, "model     %s, %s, %s\n", model_title(&chat->m), chat->m.info.types,
+               chat->m.info.isa);
     out_printf(o, "memory    %s planned\n", format_bytes(chat->m.plan.total, a, sizeof a));
-    out_printf(o, "context   %s of %s tokens used\n", format_count(slm_session_length(chat->m.session), a, sizeof a),
+    out_printf(o, "context   %s of %s tokens used\n",
+               format_count(slm_session_length(chat->m.session), a, sizeof a),
                format_count(slm_session_context(chat->m.session), b, sizeof b));
     if (!chat->has_last)
         return;
     size_t evaluated = r->prompt_tokens - r->reused_tokens;
     out_printf(o, "prompt    %s tokens, %s of them from the cache, %.0f tokens/s\n",
-               format_count(r->prompt_tokens, a, sizeof a), format_count(r->reused_tokens, b, sizeof b),
+               format_count(r->prompt_tokens, a, sizeof a),
+               format_count(r->reused_tokens, b, sizeof b),
                r->prefill_ns ? (double)evaluated * 1e9 / (double)r->prefill_ns : 0.0);
     out_printf(o, "answer    %s tokens, %s of them reasoning, %.1f tokens/s, seed %llu\n",
-               format_count(r->output_tokens, a, sizeof a), format_count(r->reasoning_tokens, d, sizeof d),
+               format_count(r->output_tokens, a, sizeof a),
+               format_count(r->reasoning_tokens, d, sizeof d),
                r->decode_ns ? (double)r->output_tokens * 1e9 / (double)r->decode_ns : 0.0,
                (unsigned long long)r->sampling.seed);
 }
@@ -212,7 +225,9 @@ static void set_think(struct chat *chat, const char *word) {
             wanted = THINK_ON; /* refused below, with the model's name */
     } else {
         note(chat->c, "/think takes on, off or a number of tokens; it is %s now",
-             chat->think == THINK_OFF ? "off" : chat->m.info.think == SLM_THINK_NONE ? "not possible" : "on");
+             chat->think == THINK_OFF               ? "off"
+             : chat->m.info.think == SLM_THINK_NONE ? "not possible"
+                                                    : "on");
         return;
     }
     int code = think_check(chat->c, &chat->m, wanted);
@@ -241,13 +256,16 @@ static bool print_row(void *user, const struct store_row *row) {
         n++;
     }
     snprintf(first, sizeof first, "%.*s", (int)n, text);
-    return out_printf(&c->out, "%5lld  %s %5lld  %-22s %s\n", (long long)row->id, when, (long long)row->turns, model, first);
+    return out_printf(&c->out, "%5lld  %s %5lld  %-22s %s\n", (long long)row->id, when,
+                      (long long)row->turns, model, first);
 }
 
 static bool add_row(void *user, const struct store_row *row) {
-    json_array_append_new(user, json_pack("{s:I, s:s?, s:s?, s:s?, s:I, s:I, s:s?}", "id", (json_int_t)row->id, "name",
-                                          row->name, "model", row->model, "system", row->system, "changed",
-                                          (json_int_t)row->changed, "turns", (json_int_t)row->turns, "first", row->first));
+    json_array_append_new(user,
+                          json_pack("{s:I, s:s?, s:s?, s:s?, s:I, s:I, s:s?}", "id",
+                                    (json_int_t)row->id, "name", row->name, "model", row->model,
+                                    "system", row->system, "changed", (json_int_t)row->changed,
+                                    "turns", (json_int_t)row->turns, "first", row->first));
     return true;
 }
 
@@ -258,20 +276,25 @@ static int list_chats(struct cli *c, struct store *store) {
         ok = store_list(store, add_row, all);
         out_json(&c->out, all, false);
     } else {
-        out_text(&c->out, "    #  last turn        turns  model                  name or beginning\n");
+        out_text(&c->out,
+                 "    #  last turn        turns  model                  name or beginning\n");
         ok = store_list(store, print_row, c);
     }
-    return ok || c->out.broken ? EXIT_DONE : report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read the conversations: %s", store_error(store));
+    return ok || c->out.broken ? EXIT_DONE
+                               : report(c, EXIT_COULD_NOT, "E_IO", NULL,
+                                        "cannot read the conversations: %s", store_error(store));
 }
 
-static int find_chat(struct cli *c, struct store *store, const char *key, const char *model, int64_t *id) {
+static int find_chat(struct cli *c, struct store *store, const char *key, const char *model,
+                     int64_t *id) {
     *id = store_find(store, key, model);
     if (*id)
         return EXIT_DONE;
     if (key && key[0])
-        return report(c, EXIT_COULD_NOT, "E_NOTFOUND", "slm chat --list", "there is no conversation '%s'", key);
-    return report(c, EXIT_COULD_NOT, "E_NOTFOUND", "slm chat --list", "there is no conversation%s%s yet",
-                  model ? " with " : "", model ? model : "");
+        return report(c, EXIT_COULD_NOT, "E_NOTFOUND", "slm chat --list",
+                      "there is no conversation '%s'", key);
+    return report(c, EXIT_COULD_NOT, "E_NOTFOUND", "slm chat --list",
+                  "there is no conversation%s%s yet", model ? " with " : "", model ? model : "");
 }
 
 /* Commands that need the file of conversations. */
@@ -291,7 +314,8 @@ static void store_command(struct chat *chat, const char *name, const char *rest)
         else if (!store_name(chat->store, chat->id, rest))
             note(chat->c, "cannot name it '%s': %s", rest, store_error(chat->store));
         else
-            note(chat->c, "conversation %lld is now '%s'; every turn is saved by itself", (long long)chat->id, rest);
+            note(chat->c, "conversation %lld is now '%s'; every turn is saved by itself",
+                 (long long)chat->id, rest);
     } else if (find_chat(chat->c, chat->store, rest, NULL, &id) == EXIT_DONE) {
         load(chat, id, true);
     }
@@ -319,10 +343,12 @@ static void command(struct chat *chat, const char *text) {
         note(chat->c, "a new conversation");
     } else if (strcmp(name, "stats") == 0) {
         show_stats(chat);
-    } else if (strcmp(name, "save") == 0 || strcmp(name, "load") == 0 || strcmp(name, "list") == 0) {
+    } else if (strcmp(name, "save") == 0 || strcmp(name, "load") == 0 ||
+               strcmp(name, "list") == 0) {
         store_command(chat, name, rest);
     } else {
-        note(chat->c, "there is no /%s; /help lists what there is, // starts a message with /", name);
+        note(chat->c, "there is no /%s; /help lists what there is, // starts a message with /",
+             name);
     }
 }
 
@@ -401,7 +427,7 @@ static int start(struct chat *chat) {
 }
 
 int chat_with(struct cli *c, const char *model) {
-    struct chat chat = {.c = c, .model_name = model, .messages = keep_json(json_array())};
+    struct chat chat = { .c = c, .model_name = model, .messages = keep_json(json_array()) };
     int code = EXIT_DONE;
     if (!opt_set(c, OPT_NO_SAVE) && (chat.store = store_open(c)) == NULL)
         code = EXIT_COULD_NOT;
@@ -429,7 +455,8 @@ static int manage(struct cli *c) {
     if (opt_set(c, OPT_DELETE_CHAT)) {
         code = find_chat(c, store, opt_text(c, OPT_DELETE_CHAT), NULL, &id);
         if (code == EXIT_DONE && !store_delete(store, id))
-            code = report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot delete it: %s", store_error(store));
+            code =
+                report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot delete it: %s", store_error(store));
         else if (code == EXIT_DONE)
             note(c, "conversation %lld is deleted", (long long)id);
     }
@@ -447,8 +474,8 @@ static char *model_of_chat(struct cli *c, int *code) {
     int64_t id = 0;
     *code = store ? find_chat(c, store, opt_text(c, OPT_RESUME), NULL, &id) : EXIT_COULD_NOT;
     if (*code == EXIT_DONE && !store_load(store, id, messages, &model, &system))
-        *code = report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read conversation %lld: %s", (long long)id,
-                       store_error(store));
+        *code = report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read conversation %lld: %s",
+                       (long long)id, store_error(store));
     json_decref(messages);
     free(system);
     store_close(store);
@@ -464,7 +491,8 @@ int cmd_chat(struct cli *c) {
     if (c->options.n_args)
         return chat_with(c, c->options.args[0]);
     if (!opt_set(c, OPT_RESUME))
-        return report_usage(c, "slm chat demo    the built-in model\nslm models    the others", "slm chat wants a MODEL");
+        return report_usage(c, "slm chat demo    the built-in model\nslm models    the others",
+                            "slm chat wants a MODEL");
     char *model = model_of_chat(c, &code);
     if (model)
         code = chat_with(c, model);

@@ -11,21 +11,23 @@ static const char *shape_text(const slm_tensor *t, char *text, size_t size) {
     size_t n = 0;
     text[0] = 0;
     for (uint32_t d = 0; d < t->n_dims && d < 4 && n < size; d++)
-        n += (size_t)snprintf(text + n, size - n, "%s%llu", d ? " x " : "", (unsigned long long)t->dims[d]);
+        n += (size_t)snprintf(text + n, size - n, "%s%llu", d ? " x " : "",
+                              (unsigned long long)t->dims[d]);
     return text;
 }
 
 static json_t *tensors_json(const slm_engine *engine, size_t n) {
     json_t *list = keep_json(json_array());
     for (size_t i = 0; i < n; i++) {
-        slm_tensor t = {.size = sizeof t};
+        slm_tensor t = { .size = sizeof t };
         json_t *shape = keep_json(json_array());
         if (slm_engine_tensor(engine, i, &t) == SLM_OK) {
             for (uint32_t d = 0; d < t.n_dims && d < 4; d++)
                 json_array_append_new(shape, json_integer((json_int_t)t.dims[d]));
-            json_array_append_new(list, json_pack("{s:s, s:s, s:O, s:I, s:I, s:s?}", "name", t.name, "type", t.type, "shape",
-                                                  shape, "bytes", (json_int_t)t.bytes, "offset", (json_int_t)t.offset,
-                                                  "file", t.file));
+            json_array_append_new(list, json_pack("{s:s, s:s, s:O, s:I, s:I, s:s?}", "name", t.name,
+                                                  "type", t.type, "shape", shape, "bytes",
+                                                  (json_int_t)t.bytes, "offset",
+                                                  (json_int_t)t.offset, "file", t.file));
         }
         json_decref(shape);
     }
@@ -58,17 +60,29 @@ static const char *think_word(enum slm_think think) {
 
 static void print_json(struct cli *c, const struct loaded *m) {
     const slm_info *f = &m->info;
-    json_t *o = keep_json(json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?}", "name", f->name, "id", f->id, "path",
-                                    m->found.path, "family", f->family, "trust", f->trust, "container", f->container,
-                                    "types", f->types));
+    json_t *o =
+        keep_json(json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:s?, s:s?}", "name", f->name, "id",
+                            f->id, "path", m->found.path, "family", f->family, "trust", f->trust,
+                            "container", f->container, "types", f->types));
     const struct {
         const char *name;
         uint64_t value;
-    } numbers[] = {{"params", f->params}, {"file_bytes", f->file_bytes}, {"tensor_bytes", f->tensor_bytes},
-                   {"tensors", f->n_tensors}, {"metadata", f->n_meta}, {"context", f->context}, {"layers", f->layers},
-                   {"hidden", f->hidden}, {"heads", f->heads}, {"kv_heads", f->kv_heads}, {"head_dim", f->head_dim},
-                   {"ffn", f->ffn}, {"vocab", f->vocab}, {"vocab_used", f->vocab_used}, {"window", f->window},
-                   {"suggested_output", f->suggested_output}};
+    } numbers[] = { { "params", f->params },
+                    { "file_bytes", f->file_bytes },
+                    { "tensor_bytes", f->tensor_bytes },
+                    { "tensors", f->n_tensors },
+                    { "metadata", f->n_meta },
+                    { "context", f->context },
+                    { "layers", f->layers },
+                    { "hidden", f->hidden },
+                    { "heads", f->heads },
+                    { "kv_heads", f->kv_heads },
+                    { "head_dim", f->head_dim },
+                    { "ffn", f->ffn },
+                    { "vocab", f->vocab },
+                    { "vocab_used", f->vocab_used },
+                    { "window", f->window },
+                    { "suggested_output", f->suggested_output } };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         json_object_set_new(o, numbers[i].name, json_integer((json_int_t)numbers[i].value));
     json_object_set_new(o, "bos", f->bos >= 0 ? json_integer(f->bos) : json_null());
@@ -90,10 +104,10 @@ static void print_numbers(struct cli *c, const slm_info *f) {
         return;
     out_printf(&c->out, "family       %s\n", f->family);
     out_printf(&c->out, "parameters   %s\n", format_count(f->params, a, sizeof a));
-    out_printf(&c->out, "shape        %u layers, width %u, %u heads (%u for keys) of %u, ffn %u\n", f->layers, f->hidden,
-               f->heads, f->kv_heads, f->head_dim, f->ffn);
-    out_printf(&c->out, "vocabulary   %s, of these %s in use\n", format_count(f->vocab, a, sizeof a),
-               format_count(f->vocab_used, b, sizeof b));
+    out_printf(&c->out, "shape        %u layers, width %u, %u heads (%u for keys) of %u, ffn %u\n",
+               f->layers, f->hidden, f->heads, f->kv_heads, f->head_dim, f->ffn);
+    out_printf(&c->out, "vocabulary   %s, of these %s in use\n",
+               format_count(f->vocab, a, sizeof a), format_count(f->vocab_used, b, sizeof b));
     out_printf(&c->out, "context      %s", format_count(f->context, a, sizeof a));
     out_printf(&c->out, f->window ? ", sliding window %u\n" : "\n", f->window);
     out_printf(&c->out, "thinks       %s\n", think_word(f->think));
@@ -110,7 +124,8 @@ static void print_text(struct cli *c, const struct loaded *m) {
                    m->found.place ? m->found.place : "", m->found.place ? ")" : "");
     out_printf(&c->out, "trust        %s\n", f->trust ? f->trust : "unknown");
     out_printf(&c->out, "container    %s, %s, %s tensors, %zu metadata entries\n", f->container,
-               format_bytes(f->file_bytes, a, sizeof a), format_count(f->n_tensors, b, sizeof b), f->n_meta);
+               format_bytes(f->file_bytes, a, sizeof a), format_count(f->n_tensors, b, sizeof b),
+               f->n_meta);
     if (f->types && f->types[0])
         out_printf(&c->out, "types        %s\n", f->types);
     print_numbers(c, f);
@@ -131,7 +146,7 @@ static void print_text(struct cli *c, const struct loaded *m) {
         }
     }
     for (size_t i = 0; opt_set(c, OPT_TENSORS) && i < f->n_tensors; i++) {
-        slm_tensor t = {.size = sizeof t};
+        slm_tensor t = { .size = sizeof t };
         if (slm_engine_tensor(m->engine, i, &t) == SLM_OK)
             out_printf(&c->out, "tensor       %-44s %-6s %-18s %s\n", t.name, t.type,
                        shape_text(&t, shape, sizeof shape), format_bytes(t.bytes, a, sizeof a));
@@ -139,7 +154,7 @@ static void print_text(struct cli *c, const struct loaded *m) {
 }
 
 int cmd_info(struct cli *c) {
-    struct loaded m = {0};
+    struct loaded m = { 0 };
     int code = model_open(c, c->options.args[0], 0, SLM_TOKENIZER | SLM_TEMPLATE, &m);
     if (code == EXIT_DONE) {
         if (c->json)

@@ -28,8 +28,8 @@ static slm_err put(struct target *t, const void *data, size_t n, slm_why *why) {
 
 static slm_err put_header(struct target *t, size_t rows, size_t cols, slm_why *why) {
     char header[256];
-    int n = snprintf(header + 10, sizeof header - 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }",
-                     rows, cols);
+    int n = snprintf(header + 10, sizeof header - 10,
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, cols);
     size_t total = ((size_t)n + 10 + 1 + 63) / 64 * 64;
     memcpy(header, "\x93NUMPY\x01\x00", 8);
     header[8] = (char)((total - 10) & 255);
@@ -45,25 +45,30 @@ static int read_ids(struct cli *c, const struct loaded *m, int32_t **out, size_t
     const char *text = opt_text(c, OPT_IDS), *bad = "";
     char *input = NULL;
     if (!text)
-        return report_usage(c, "--ids 1,2,3\n--ids -    reads them from standard input", "slm logits wants --ids");
+        return report_usage(c, "--ids 1,2,3\n--ids -    reads them from standard input",
+                            "--ids is missing");
     if (strcmp(text, "-") == 0) {
         size_t len;
         input = read_all(STDIN_FILENO, IDS_MOST, &len);
         if (!input)
-            return interrupted() ? EXIT_INTERRUPTED : report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read standard input: %s", strerror(errno));
+            return interrupted() ? EXIT_INTERRUPTED
+                                 : report(c, EXIT_COULD_NOT, "E_IO", NULL,
+                                          "cannot read standard input: %s", strerror(errno));
         text = input;
     }
     int64_t *wide = parse_ints(text, n, &bad);
     int code = EXIT_DONE;
     if (!wide)
-        code = report_usage(c, NULL, "--ids wants numbers with commas between them, not '%.40s'", bad);
+        code =
+            report_usage(c, NULL, "--ids wants numbers with commas between them, not '%.40s'", bad);
     free(input);
     if (code != EXIT_DONE)
         return code;
     int32_t *ids = keep(malloc(*n * sizeof *ids));
     for (size_t i = 0; i < *n && code == EXIT_DONE; i++) {
         if (wide[i] < 0 || (uint64_t)wide[i] >= m->info.vocab)
-            code = report(c, EXIT_USAGE, "E_ARG", NULL, "id %lld at position %zu is outside the vocabulary of %u",
+            code = report(c, EXIT_USAGE, "E_ARG", NULL,
+                          "id %lld at position %zu is outside the vocabulary of %u",
                           (long long)wide[i], i, m->info.vocab);
         else
             ids[i] = (int32_t)wide[i];
@@ -81,7 +86,8 @@ static int read_ids(struct cli *c, const struct loaded *m, int32_t **out, size_t
 static size_t *chunk_sizes(const struct cli *c, size_t n, size_t *n_chunks, size_t *largest) {
     size_t n_split = 0, done = 0;
     const char *bad;
-    int64_t *split = opt_set(c, OPT_SPLIT) ? keep(parse_ints(opt_text(c, OPT_SPLIT), &n_split, &bad)) : NULL;
+    int64_t *split =
+        opt_set(c, OPT_SPLIT) ? keep(parse_ints(opt_text(c, OPT_SPLIT), &n_split, &bad)) : NULL;
     size_t *sizes = keep(malloc(n * sizeof *sizes));
     *n_chunks = *largest = 0;
     while (done < n) {
@@ -108,7 +114,8 @@ struct job {
     bool all, hidden;
 };
 
-static slm_err evaluate(const struct loaded *m, const struct job *job, struct target *t, slm_why *why) {
+static slm_err evaluate(const struct loaded *m, const struct job *job, struct target *t,
+                        slm_why *why) {
     size_t cols = job->hidden ? m->info.hidden : m->info.vocab, done = 0;
     size_t rows = job->hidden || job->all ? job->largest : 1;
     float *data = keep(calloc(rows * cols, sizeof *data));
@@ -118,7 +125,8 @@ static slm_err evaluate(const struct loaded *m, const struct job *job, struct ta
         size_t size = job->sizes[i];
         bool wanted = job->all || i + 1 == job->n_chunks;
         err = slm_session_append(m->session, job->ids + done, size, job->all && !job->hidden,
-                                 job->hidden || !wanted ? NULL : data, job->hidden && wanted ? data : NULL, why);
+                                 job->hidden || !wanted ? NULL : data,
+                                 job->hidden && wanted ? data : NULL, why);
         done += size;
         if (err != SLM_OK || !wanted)
             continue;
@@ -131,18 +139,21 @@ static slm_err evaluate(const struct loaded *m, const struct job *job, struct ta
 
 static int open_session(struct cli *c, struct loaded *m, const struct job *job) {
     slm_session_options o = session_options(c);
-    slm_plan plan = {.size = sizeof plan};
+    slm_plan plan = { .size = sizeof plan };
     slm_why why;
     o.context = (uint32_t)opt_int(c, OPT_CONTEXT, (int64_t)job->n);
     o.chunk = (uint32_t)job->largest;
     o.logit_rows = job->all && !job->hidden ? o.chunk : 1;
     if (job->n > o.context)
-        return report(c, EXIT_COULD_NOT, "E_CONTEXT", "--context N", "%zu ids do not fit --context %u", job->n, o.context);
+        return report(c, EXIT_COULD_NOT, "E_CONTEXT", "--context N",
+                      "%zu ids do not fit --context %u", job->n, o.context);
     slm_err err = slm_engine_plan(m->engine, &o, &plan, &why);
     if (err == SLM_OK && plan.total > m->allowed) {
         char a[32], b[32];
-        return report(c, EXIT_MEMORY_REFUSED, "E_MEMORY", "--split 256    takes less scratch\n--rows last", "%zu ids need %s, free are %s",
-                      job->n, format_bytes(plan.total, a, sizeof a), format_bytes(m->allowed, b, sizeof b));
+        return report(c, EXIT_MEMORY_REFUSED, "E_MEMORY",
+                      "--split 256    takes less scratch\n--rows last",
+                      "%zu ids need %s, free are %s", job->n, format_bytes(plan.total, a, sizeof a),
+                      format_bytes(m->allowed, b, sizeof b));
     }
     if (err == SLM_OK)
         err = slm_session_open(m->engine, &o, &m->session, &why);
@@ -150,9 +161,9 @@ static int open_session(struct cli *c, struct loaded *m, const struct job *job) 
 }
 
 static int logits(struct cli *c, struct loaded *m, const struct job *job) {
-    struct target t = {.c = c};
+    struct target t = { .c = c };
     const char *path = opt_text(c, OPT_OUT);
-    slm_why why = {.offset = SLM_NO_OFFSET};
+    slm_why why = { .offset = SLM_NO_OFFSET };
     int code = open_session(c, m, job);
     if (code != EXIT_DONE)
         return code;
@@ -173,13 +184,13 @@ static int logits(struct cli *c, struct loaded *m, const struct job *job) {
 }
 
 int cmd_logits(struct cli *c) {
-    struct loaded m = {0};
-    struct job job = {.all = opt_word(c, OPT_ROWS, 0) == 0,
-                      .hidden = opt_set(c, OPT_HIDDEN)};
+    struct loaded m = { 0 };
+    struct job job = { .all = opt_word(c, OPT_ROWS, 0) == 0, .hidden = opt_set(c, OPT_HIDDEN) };
     int32_t *ids = NULL;
     size_t *sizes = NULL;
     if (!opt_set(c, OPT_IDS))
-        return report_usage(c, "--ids 1,2,3\n--ids -    reads them from standard input", "slm logits wants --ids");
+        return report_usage(c, "--ids 1,2,3\n--ids -    reads them from standard input",
+                            "--ids is missing");
     int code = model_open(c, c->options.args[0], SLM_WEIGHTS, SLM_WEIGHTS, &m);
     if (code == EXIT_DONE)
         code = read_ids(c, &m, &ids, &job.n);

@@ -15,14 +15,16 @@ struct planned {
 };
 
 static json_t *plan_json(const struct planned *p) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "context", (json_int_t)p->plan.context, "weights_file",
-                     (json_int_t)p->plan.weights_file, "weights_packed", (json_int_t)p->plan.weights_packed, "kv",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "context",
+                     (json_int_t)p->plan.context, "weights_file", (json_int_t)p->plan.weights_file,
+                     "weights_packed", (json_int_t)p->plan.weights_packed, "kv",
                      (json_int_t)p->plan.kv, "scratch", (json_int_t)p->plan.scratch, "vocabulary",
-                     (json_int_t)p->plan.vocabulary, "total", (json_int_t)p->plan.total, "fits", p->fits);
+                     (json_int_t)p->plan.vocabulary, "total", (json_int_t)p->plan.total, "fits",
+                     p->fits);
 }
 
-static void print_plans(struct cli *c, const char *name, const struct planned *plans, size_t n, uint64_t allowed,
-                        uint32_t largest, bool exact) {
+static void print_plans(struct cli *c, const char *name, const struct planned *plans, size_t n,
+                        uint64_t allowed, uint32_t largest, bool exact) {
     char a[6][32];
     if (c->json) {
         struct machine_memory memory;
@@ -32,27 +34,35 @@ static void print_plans(struct cli *c, const char *name, const struct planned *p
             json_array_append_new(list, plan_json(&plans[i]));
         out_json(&c->out,
                  json_pack("{s:s, s:s, s:s, s:I, s:{s:I, s:I, s:I}, s:o}", "model", name, "basis",
-                           exact ? "plan" : "estimate", "kv_type", opt_set(c, OPT_KV) ? opt_text(c, OPT_KV) : "f16",
-                           "largest_context", (json_int_t)largest, "memory", "total", (json_int_t)memory.total, "available",
-                           (json_int_t)memory.available, "allowed", (json_int_t)allowed, "plans", list),
+                           exact ? "plan" : "estimate", "kv_type",
+                           opt_set(c, OPT_KV) ? opt_text(c, OPT_KV) : "f16", "largest_context",
+                           (json_int_t)largest, "memory", "total", (json_int_t)memory.total,
+                           "available", (json_int_t)memory.available, "allowed",
+                           (json_int_t)allowed, "plans", list),
                  false);
         return;
     }
-    out_printf(&c->out, "%s%s, keys and values %s%s\n", name, exact ? "" : " (not on this disk: estimate)",
-               opt_set(c, OPT_KV) ? opt_text(c, OPT_KV) : opt_set(c, OPT_EXACT) ? "f32" : "f16",
+    out_printf(&c->out, "%s%s, keys and values %s%s\n", name,
+               exact ? "" : " (not on this disk: estimate)",
+               opt_set(c, OPT_KV)      ? opt_text(c, OPT_KV)
+               : opt_set(c, OPT_EXACT) ? "f32"
+                                       : "f16",
                opt_int(c, OPT_SEQUENCES, 1) > 1 ? ", several sequences" : "");
-    out_printf(&c->out, "%10s %11s %11s %11s %11s %11s  %s\n", "context", "weights", "kv", "scratch", "vocabulary", "total",
-               "fits");
+    out_printf(&c->out, "%10s %11s %11s %11s %11s %11s  %s\n", "context", "weights", "kv",
+               "scratch", "vocabulary", "total", "fits");
     for (size_t i = 0; i < n; i++) {
         const slm_plan *p = &plans[i].plan;
-        out_printf(&c->out, "%10s %11s %11s %11s %11s %11s  %s\n", format_count(p->context, a[0], sizeof a[0]),
+        out_printf(&c->out, "%10s %11s %11s %11s %11s %11s  %s\n",
+                   format_count(p->context, a[0], sizeof a[0]),
                    format_bytes(p->weights_file + p->weights_packed, a[1], sizeof a[1]),
-                   format_bytes(p->kv, a[2], sizeof a[2]), format_bytes(p->scratch, a[3], sizeof a[3]),
-                   format_bytes(p->vocabulary, a[4], sizeof a[4]), format_bytes(p->total, a[5], sizeof a[5]),
-                   plans[i].fits ? "yes" : "no");
+                   format_bytes(p->kv, a[2], sizeof a[2]),
+                   format_bytes(p->scratch, a[3], sizeof a[3]),
+                   format_bytes(p->vocabulary, a[4], sizeof a[4]),
+                   format_bytes(p->total, a[5], sizeof a[5]), plans[i].fits ? "yes" : "no");
     }
     out_printf(&c->out, "%s %s; the largest context that fits is %s\n",
-               opt_set(c, OPT_MAX_MEMORY) ? "allowed are" : "free for a model are", format_bytes(allowed, a[0], sizeof a[0]),
+               opt_set(c, OPT_MAX_MEMORY) ? "allowed are" : "free for a model are",
+               format_bytes(allowed, a[0], sizeof a[0]),
                largest ? format_count(largest, a[1], sizeof a[1]) : "none");
 }
 
@@ -69,15 +79,22 @@ static int64_t *contexts(struct cli *c, uint32_t own, size_t *n) {
     return list;
 }
 
-static int refused(struct cli *c, const char *name, const struct planned *least, uint64_t allowed, uint32_t largest) {
+static int refused(struct cli *c, const char *name, const struct planned *least, uint64_t allowed,
+                   uint32_t largest) {
     char a[32], b[32], d[32], ways[256];
-    char *way = largest ? text_printf("--context %u    the largest that fits\n", largest) : text_printf("%s", "");
+    char *way = largest ? text_printf("--context %u    the largest that fits\n", largest)
+                        : text_printf("%s", "");
     snprintf(ways, sizeof ways, "%s%sslm models    what fits this machine", way,
-             opt_set(c, OPT_KV) && strcmp(opt_text(c, OPT_KV), "q8") == 0 ? "" : "--kv q8    half the memory for keys and values\n");
+             opt_set(c, OPT_KV) && strcmp(opt_text(c, OPT_KV), "q8") == 0
+                 ? ""
+                 : "--kv q8    half the memory for keys and values\n");
     free(way);
-    return report(c, EXIT_MEMORY_REFUSED, "E_MEMORY", ways, "%s with a context of %s needs %s, %s %s", name,
-                  format_count(least->plan.context, a, sizeof a), format_bytes(least->plan.total, b, sizeof b),
-                  opt_set(c, OPT_MAX_MEMORY) ? "allowed are" : "free are", format_bytes(allowed, d, sizeof d));
+    return report(c, EXIT_MEMORY_REFUSED, "E_MEMORY", ways,
+                  "%s with a context of %s needs %s, %s %s", name,
+                  format_count(least->plan.context, a, sizeof a),
+                  format_bytes(least->plan.total, b, sizeof b),
+                  opt_set(c, OPT_MAX_MEMORY) ? "allowed are" : "free are",
+                  format_bytes(allowed, d, sizeof d));
 }
 
 /* One way to plan for both kinds of model. */
@@ -97,11 +114,13 @@ static slm_err plan_one(const struct planner *p, int64_t context, slm_plan *out,
         return slm_engine_plan(p->engine, &o, out, why);
     if (o.context > p->card->context) {
         why->offset = SLM_NO_OFFSET;
-        snprintf(why->message, sizeof why->message, "context %u is larger than the %u positions that %s was made for",
-                 o.context, p->card->context, p->card->id);
+        snprintf(why->message, sizeof why->message,
+                 "context %u is larger than the %u positions that %s was made for", o.context,
+                 p->card->context, p->card->id);
         return SLM_E_CONTEXT;
     }
-    uint64_t sequences = o.sequences ? o.sequences : 1, kv = p->card->kv_bytes_fixed + p->card->kv_bytes_token * o.context;
+    uint64_t sequences = o.sequences ? o.sequences : 1,
+             kv = p->card->kv_bytes_fixed + p->card->kv_bytes_token * o.context;
     /* the card counts two bytes per number; q8 blocks are 34 bytes for 32 numbers */
     if (o.kv == SLM_KV_F32)
         kv *= 2;
@@ -167,7 +186,8 @@ static bool only_in_table(const char *name, slm_card *card) {
     bool known = false;
     for (size_t i = 0; i < slm_catalog_count() && !known; i++) {
         card->size = sizeof *card;
-        known = slm_catalog_get(i, card) == SLM_OK && !card->builtin && strcasecmp(card->id, name) == 0;
+        known =
+            slm_catalog_get(i, card) == SLM_OK && !card->builtin && strcasecmp(card->id, name) == 0;
     }
     if (!known || !default_file(card) || !default_file(card)->bytes)
         return false;
@@ -179,8 +199,8 @@ static bool only_in_table(const char *name, slm_card *card) {
 
 int cmd_plan(struct cli *c) {
     const char *name = c->options.args[0];
-    struct planner p = {.options = session_options(c)};
-    struct loaded m = {0};
+    struct planner p = { .options = session_options(c) };
+    struct loaded m = { 0 };
     slm_card card;
     if (only_in_table(name, &card)) {
         const struct slm_hub_file *file = default_file(&card);

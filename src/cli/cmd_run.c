@@ -2,18 +2,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/pool.h"
 #include "cli/cli.h"
 
 enum { PROMPT_MOST = 64 << 20 };
-
-/* Standard input as it was given on purpose: a pipe or a file, not a terminal or /dev/null. */
-static bool input_is_piped(void) {
-    struct stat s;
-    return fstat(STDIN_FILENO, &s) == 0 && (S_ISFIFO(s.st_mode) || S_ISREG(s.st_mode));
-}
 
 static int read_input(struct cli *c, struct buf *b) {
     size_t n;
@@ -21,7 +15,8 @@ static int read_input(struct cli *c, struct buf *b) {
     if (!text && interrupted())
         return EXIT_INTERRUPTED;
     if (!text)
-        return report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read standard input: %s", strerror(errno));
+        return report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read standard input: %s",
+                      strerror(errno));
     while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
     buf_put(b, text, n);
@@ -43,7 +38,7 @@ static int gather_prompt(struct cli *c, struct buf *b) {
             buf_puts(b, c->options.args[i]);
         }
     }
-    if (code == EXIT_DONE && !taken && input_is_piped()) {
+    if (code == EXIT_DONE && !taken && input_is_piped(c, b->len == 0)) {
         size_t before = b->len;
         buf_puts(b, before ? "\n\n" : "");
         size_t separated = b->len;
@@ -52,9 +47,11 @@ static int gather_prompt(struct cli *c, struct buf *b) {
             b->len = before;
     }
     if (code == EXIT_DONE && b->err)
-        code = report(c, EXIT_COULD_NOT, "E_BUDGET", "shorten the prompt", "the prompt has more than %d bytes", PROMPT_MOST);
+        code = report(c, EXIT_COULD_NOT, "E_BUDGET", "shorten the prompt",
+                      "the prompt has more than %d bytes", PROMPT_MOST);
     if (code == EXIT_DONE && b->len == 0)
-        code = report_usage(c, "slm run MODEL 'your question'\nslm chat MODEL    a conversation", "there is no prompt");
+        code = report_usage(c, "slm run MODEL 'your question'\nslm chat MODEL    a conversation",
+                            "there is no prompt");
     return code;
 }
 
@@ -62,7 +59,8 @@ static json_t *text_or_null(const struct buf *b) {
     return b->len ? json_stringn(b->data, b->len) : json_null();
 }
 
-static void print_json(struct cli *c, const struct loaded *m, const struct speaker *s, const slm_result *r) {
+static void print_json(struct cli *c, const struct loaded *m, const struct speaker *s,
+                       const slm_result *r) {
     json_t *doc = keep_json(json_object());
     json_t *answer = s->answer.len ? text_or_null(&s->answer) : json_string("");
     json_object_set_new(doc, "answer", keep_json(answer));
@@ -74,7 +72,7 @@ static void print_json(struct cli *c, const struct loaded *m, const struct speak
 static int answer(struct cli *c, struct loaded *m, json_t *messages, json_t *tools) {
     enum think_choice think = think_option(c);
     slm_generate_options o;
-    slm_result r = {.size = sizeof r};
+    slm_result r = { .size = sizeof r };
     slm_why why;
     struct speaker s;
     size_t n;
@@ -130,7 +128,7 @@ static int run(struct cli *c, const struct buf *prompt, struct loaded *m) {
 
 int cmd_run(struct cli *c) {
     struct buf prompt;
-    struct loaded m = {0};
+    struct loaded m = { 0 };
     buf_init(&prompt, NULL, PROMPT_MOST);
     int code = gather_prompt(c, &prompt);
     if (code == EXIT_DONE)
@@ -144,7 +142,7 @@ int cmd_run(struct cli *c) {
 /* Evaluates the text and goes on with it. */
 static int complete(struct cli *c, struct loaded *m, const struct buf *text) {
     slm_generate_options o;
-    slm_result r = {.size = sizeof r};
+    slm_result r = { .size = sizeof r };
     slm_why why;
     struct speaker s;
     int32_t *ids = NULL;
@@ -158,20 +156,25 @@ static int complete(struct cli *c, struct loaded *m, const struct buf *text) {
     o.user = &s;
     slm_err err = slm_encode(m->engine, text->data, text->len, SLM_ENCODE_BOS, &ids, &n_ids, &why);
     signals_watch(m->session);
+    uint64_t start = clock_ns();
     if (err == SLM_OK)
         err = slm_session_sync(m->session, ids, n_ids, &reused, &why);
+    uint64_t prefill_ns = clock_ns() - start;
     if (err == SLM_OK && opt_set(c, OPT_ECHO))
         speaker_text(&s, SLM_PART_ANSWER, text->data, text->len);
     if (err == SLM_OK)
         err = slm_generate(m->session, &o, &r, &why);
     signals_watch(NULL);
     slm_free(m->engine, ids);
+    r.prefill_ns = prefill_ns;
+    r.reused_tokens = reused;
     speaker_end(&s);
     if (err != SLM_OK) {
         code = report_answer(c, m, err, &why, n_ids);
     } else {
         if (c->json) {
-            json_t *doc = keep_json(json_pack("{s:o}", "text", json_stringn(s.answer.data, s.answer.len)));
+            json_t *doc =
+                keep_json(json_pack("{s:o}", "text", json_stringn(s.answer.data, s.answer.len)));
             add_receipt(doc, c, m, &r);
             out_json(&c->out, doc, false);
         }
@@ -184,7 +187,7 @@ static int complete(struct cli *c, struct loaded *m, const struct buf *text) {
 
 int cmd_complete(struct cli *c) {
     struct buf text;
-    struct loaded m = {0};
+    struct loaded m = { 0 };
     int code = EXIT_DONE;
     buf_init(&text, NULL, PROMPT_MOST);
     if (c->options.n_args == 2 && strcmp(c->options.args[1], "-") == 0)
@@ -197,7 +200,8 @@ int cmd_complete(struct cli *c) {
     if (code == EXIT_DONE && text.len == 0)
         code = report_usage(c, NULL, "there is no text to go on with");
     if (code == EXIT_DONE)
-        code = model_open(c, c->options.args[0], SLM_TOKENIZER | SLM_WEIGHTS, SLM_TOKENIZER | SLM_WEIGHTS, &m);
+        code = model_open(c, c->options.args[0], SLM_TOKENIZER | SLM_WEIGHTS,
+                          SLM_TOKENIZER | SLM_WEIGHTS, &m);
     if (code == EXIT_DONE)
         code = model_session(c, &m);
     if (code == EXIT_DONE) {

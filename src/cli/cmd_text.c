@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/json.h"
 #include "cli/cli.h"
 
 enum { TEXT_MOST = 1 << 30 };
@@ -16,20 +15,23 @@ enum { TEXT_MOST = 1 << 30 };
 
 /* Calls one() for each line that is not blank; out gets one line each. */
 static int each_line(struct cli *c, const struct loaded *m,
-                     json_t *(*one)(struct cli *c, const struct loaded *m, const char *text, size_t n)) {
+                     json_t *(*one)(struct cli *c, const struct loaded *m, const char *text,
+                                    size_t n)) {
     struct lines *l = keep(malloc(sizeof *l));
     int code = EXIT_DONE;
     lines_init(l);
     while (code == EXIT_DONE && lines_next(l)) {
         if (l->line.err)
-            code = report(c, EXIT_COULD_NOT, "E_BUDGET", NULL, "a line has more than %d bytes", LINE_MOST);
+            code = report(c, EXIT_COULD_NOT, "E_BUDGET", NULL, "a line has more than %d bytes",
+                          LINE_MOST);
         else if (!lines_blank(l) && !out_json(&c->out, one(c, m, l->line.data, l->line.len), true))
             break;
     }
     if (interrupted())
         code = EXIT_INTERRUPTED;
     else if (code == EXIT_DONE && l->failed)
-        code = report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read standard input: %s", strerror(errno));
+        code = report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read standard input: %s",
+                      strerror(errno));
     lines_free(l);
     free(l);
     return code;
@@ -40,9 +42,20 @@ static json_t *failed_line(slm_err err, const slm_why *why) {
 }
 
 static json_t *bad_line(const char *message) {
-    slm_why why = {.code = SLM_E_ARG, .offset = SLM_NO_OFFSET};
+    slm_why why = { .code = SLM_E_ARG, .offset = SLM_NO_OFFSET };
     snprintf(why.message, sizeof why.message, "%s", message);
     return failed_line(SLM_E_ARG, &why);
+}
+
+/* A line as JSON. Unlike json_text of the library it takes \u0000: text is bytes with a length here. */
+static slm_err parse_line(const char *line, size_t n, json_t **out, slm_why *why) {
+    json_error_t error;
+    *out = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (*out)
+        return SLM_OK;
+    why->offset = error.position >= 0 ? (uint64_t)error.position : SLM_NO_OFFSET;
+    snprintf(why->message, sizeof why->message, "JSON: %s", error.text);
+    return SLM_E_FORMAT;
 }
 
 static char *read_input(struct cli *c, size_t *n) {
@@ -62,7 +75,8 @@ static json_t *ids_json(const int32_t *ids, size_t n) {
 }
 
 static unsigned encode_flags(const struct cli *c) {
-    return (opt_set(c, OPT_BOS) ? (unsigned)SLM_ENCODE_BOS : 0u) | (opt_set(c, OPT_DATA) ? (unsigned)SLM_ENCODE_DATA : 0u);
+    return (opt_set(c, OPT_BOS) ? (unsigned)SLM_ENCODE_BOS : 0u) |
+           (opt_set(c, OPT_DATA) ? (unsigned)SLM_ENCODE_DATA : 0u);
 }
 
 static json_t *tokenize_line(struct cli *c, const struct loaded *m, const char *line, size_t n) {
@@ -70,21 +84,26 @@ static json_t *tokenize_line(struct cli *c, const struct loaded *m, const char *
     int32_t *ids = NULL;
     size_t n_ids = 0;
     slm_why why;
-    slm_err err = json_text(line, n, &doc, &why);
+    slm_err err = parse_line(line, n, &doc, &why);
     if (err != SLM_OK)
         return failed_line(err, &why);
     const json_t *text = json_object_get(doc, "text"), *special = json_object_get(doc, "special"),
                  *bos = json_object_get(doc, "bos");
-    if (!json_is_string(text) || (special && !json_is_boolean(special)) || (bos && !json_is_boolean(bos))) {
+    if (!json_is_string(text) || (special && !json_is_boolean(special)) ||
+        (bos && !json_is_boolean(bos))) {
         result = bad_line("a line is {\"text\": string, \"special\": bool?, \"bos\": bool?}");
     } else {
         unsigned flags = encode_flags(c);
         if (special)
-            flags = json_is_true(special) ? flags & ~(unsigned)SLM_ENCODE_DATA : flags | (unsigned)SLM_ENCODE_DATA;
+            flags = json_is_true(special) ? flags & ~(unsigned)SLM_ENCODE_DATA
+                                          : flags | (unsigned)SLM_ENCODE_DATA;
         if (bos)
-            flags = json_is_true(bos) ? flags | (unsigned)SLM_ENCODE_BOS : flags & ~(unsigned)SLM_ENCODE_BOS;
-        err = slm_encode(m->engine, json_string_value(text), json_string_length(text), flags, &ids, &n_ids, &why);
-        result = err != SLM_OK ? failed_line(err, &why) : json_pack("{s:o}", "ids", ids_json(ids, n_ids));
+            flags = json_is_true(bos) ? flags | (unsigned)SLM_ENCODE_BOS
+                                      : flags & ~(unsigned)SLM_ENCODE_BOS;
+        err = slm_encode(m->engine, json_string_value(text), json_string_length(text), flags, &ids,
+                         &n_ids, &why);
+        result = err != SLM_OK ? failed_line(err, &why)
+                               : json_pack("{s:o}", "ids", ids_json(ids, n_ids));
         slm_free(m->engine, ids);
     }
     json_decref(doc);
@@ -110,7 +129,7 @@ static int tokenize_text(struct cli *c, const struct loaded *m, const char *text
 }
 
 int cmd_tokenize(struct cli *c) {
-    struct loaded m = {0};
+    struct loaded m = { 0 };
     size_t n;
     int code = model_open(c, c->options.args[0], SLM_TOKENIZER, SLM_TOKENIZER, &m);
     if (code == EXIT_DONE && c->options.n_args == 2) {
@@ -119,7 +138,9 @@ int cmd_tokenize(struct cli *c) {
         code = each_line(c, &m, tokenize_line);
     } else if (code == EXIT_DONE) {
         char *text = read_input(c, &n);
-        code = text ? tokenize_text(c, &m, text, n) : interrupted() ? EXIT_INTERRUPTED : EXIT_COULD_NOT;
+        code = text            ? tokenize_text(c, &m, text, n)
+               : interrupted() ? EXIT_INTERRUPTED
+                               : EXIT_COULD_NOT;
         free(text);
     }
     model_close(&m);
@@ -158,7 +179,7 @@ static json_t *detokenize_line(struct cli *c, const struct loaded *m, const char
     json_t *doc = NULL, *result, *item;
     slm_why why;
     size_t i, n_ids = 0;
-    slm_err err = json_text(line, n, &doc, &why);
+    slm_err err = parse_line(line, n, &doc, &why);
     if (err != SLM_OK)
         return failed_line(err, &why);
     const json_t *list = json_is_array(doc) ? doc : json_object_get(doc, "ids");
@@ -172,7 +193,8 @@ static json_t *detokenize_line(struct cli *c, const struct loaded *m, const char
     if (!json_is_array(list) || n_ids != json_array_size(list))
         result = bad_line("a line is {\"ids\": [numbers from 0], \"skip_special\": bool?}");
     else
-        result = detokenize_ids(m, ids, n_ids, special ? json_is_true(special) : opt_set(c, OPT_SKIP_SPECIAL));
+        result = detokenize_ids(m, ids, n_ids,
+                                special ? json_is_true(special) : opt_set(c, OPT_SKIP_SPECIAL));
     free(ids);
     json_decref(doc);
     return result;
@@ -187,7 +209,8 @@ static int detokenize_text(struct cli *c, const struct loaded *m, const char *li
     slm_why why;
     int64_t *wide = parse_ints(list, &n, &bad);
     if (!wide)
-        return report_usage(c, NULL, "ids are numbers with commas or spaces between them, not '%.40s'", bad);
+        return report_usage(c, NULL,
+                            "ids are numbers with commas or spaces between them, not '%.40s'", bad);
     bool ok = narrow_ids(wide, n, &ids);
     free(wide);
     if (!ok)
@@ -230,7 +253,7 @@ static int detokenize_input(struct cli *c, const struct loaded *m) {
 }
 
 int cmd_detokenize(struct cli *c) {
-    struct loaded m = {0};
+    struct loaded m = { 0 };
     int code = model_open(c, c->options.args[0], SLM_TOKENIZER, SLM_TOKENIZER, &m);
     if (code == EXIT_DONE && c->options.n_args > 1) {
         struct buf b;
@@ -266,7 +289,8 @@ static json_t *render_line(struct cli *c, const struct loaded *m, const char *li
         return failed_line(err, &why);
     json_t *string = json_stringn(text, n_text);
     slm_free(m->engine, text);
-    return string ? json_pack("{s:o}", "rendered", string) : bad_line("the template wrote invalid UTF-8");
+    return string ? json_pack("{s:o}", "rendered", string)
+                  : bad_line("the template wrote invalid UTF-8");
 }
 
 static int render_input(struct cli *c, const struct loaded *m) {
@@ -290,7 +314,7 @@ static int render_input(struct cli *c, const struct loaded *m) {
 }
 
 int cmd_render(struct cli *c) {
-    struct loaded m = {0};
+    struct loaded m = { 0 };
     int code = model_open(c, c->options.args[0], SLM_TEMPLATE, SLM_TEMPLATE, &m);
     if (code == EXIT_DONE)
         code = opt_set(c, OPT_JSONL) ? each_line(c, &m, render_line) : render_input(c, &m);

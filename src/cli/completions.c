@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 
 static void ids(struct buf *b) {
-    slm_card card = {.size = sizeof card};
+    slm_card card = { .size = sizeof card };
     for (size_t i = 0; i < slm_catalog_count(); i++)
         if (slm_catalog_get(i, &card) == SLM_OK)
             buf_printf(b, "%s%s", i ? " " : "", card.id);
@@ -32,11 +32,14 @@ static void bash_options(struct buf *b, uint32_t mask) {
 }
 
 static void bash(struct buf *b) {
-    buf_puts(b, "# bash completion for slm, written by slm help --completions bash\n"
-                "_slm() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command='' i\n"
-                "    COMPREPLY=()\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        case ${COMP_WORDS[i]} in\n"
-                "        -*) ;;\n        *) command=${COMP_WORDS[i]}; break ;;\n        esac\n    done\n"
-                "    case $prev in\n");
+    buf_puts(
+        b, "# bash completion for slm, written by slm help --completions bash\n"
+           "_slm() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} "
+           "command='' i\n"
+           "    COMPREPLY=()\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        case "
+           "${COMP_WORDS[i]} in\n"
+           "        -*) ;;\n        *) command=${COMP_WORDS[i]}; break ;;\n        esac\n    done\n"
+           "    case $prev in\n");
     for (size_t i = 0; i < OPT_COUNT; i++) {
         const struct option_row *row = &option_table[i];
         if (row->kind == ARG_ENUM) {
@@ -44,23 +47,28 @@ static void bash(struct buf *b) {
             words(b, row->value);
             buf_puts(b, "' -- \"$cur\"); return ;;\n");
         } else if (row->kind == ARG_FILE) {
-            buf_printf(b, "    --%s) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return ;;\n", row->name);
+            buf_printf(b, "    --%s) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return ;;\n",
+                       row->name);
         }
     }
     buf_puts(b, "    esac\n    if [[ -z $command && $cur != -* ]]; then\n"
                 "        mapfile -t COMPREPLY < <(compgen -W '");
     commands(b);
-    buf_puts(b, "' -- \"$cur\")\n        return\n    fi\n    local options=''\n    case $command in\n");
+    buf_puts(
+        b, "' -- \"$cur\")\n        return\n    fi\n    local options=''\n    case $command in\n");
     for (size_t i = 0; i < CMD_COUNT; i++) {
         buf_printf(b, "    %s) options='", i ? command_table[i].name : "''");
         bash_options(b, 1u << i);
         buf_puts(b, "' ;;\n");
     }
-    buf_puts(b, "    esac\n    if [[ $cur == -* ]]; then\n"
-                "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$cur\")\n        return\n    fi\n"
-                "    if [[ $command == help ]]; then\n        mapfile -t COMPREPLY < <(compgen -W '");
+    buf_puts(b,
+             "    esac\n    if [[ $cur == -* ]]; then\n"
+             "        mapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$cur\")\n        "
+             "return\n    fi\n"
+             "    if [[ $command == help ]]; then\n        mapfile -t COMPREPLY < <(compgen -W '");
     commands(b);
-    buf_puts(b, "' -- \"$cur\")\n        return\n    fi\n    mapfile -t COMPREPLY < <(compgen -W '");
+    buf_puts(b,
+             "' -- \"$cur\")\n        return\n    fi\n    mapfile -t COMPREPLY < <(compgen -W '");
     ids(b);
     buf_puts(b, "' -- \"$cur\"; compgen -f -- \"$cur\")\n}\ncomplete -o filenames -F _slm slm\n");
 }
@@ -81,7 +89,9 @@ static void zsh_text(struct buf *b, const char *s) {
 
 static void zsh_option(struct buf *b, const struct option_row *row) {
     buf_printf(b, "            '%s--%s%s[", row->repeat ? "*" : "", row->name,
-               row->kind == ARG_FLAG ? "" : row->kind == ARG_OPTIONAL ? "=-" : "=");
+               row->kind == ARG_FLAG       ? ""
+               : row->kind == ARG_OPTIONAL ? "=-"
+                                           : "=");
     zsh_text(b, row->help);
     buf_putc(b, ']');
     if (row->kind == ARG_ENUM) {
@@ -99,7 +109,8 @@ static void zsh_option(struct buf *b, const struct option_row *row) {
 }
 
 static void zsh(struct buf *b) {
-    buf_puts(b, "#compdef slm\n# zsh completion for slm, written by slm help --completions zsh\n_slm_models() {\n"
+    buf_puts(b, "#compdef slm\n# zsh completion for slm, written by slm help --completions "
+                "zsh\n_slm_models() {\n"
                 "    local -a known=(");
     ids(b);
     buf_puts(b, ")\n    _alternative 'ids:known model:compadd -a known' 'files:file:_files'\n}\n"
@@ -109,8 +120,10 @@ static void zsh(struct buf *b) {
         zsh_text(b, command_table[i].line);
         buf_puts(b, "'\n");
     }
-    buf_puts(b, "    )\n    local word command=''\n    for word in ${words[2,CURRENT-1]}; do\n"
-                "        [[ $word == -* ]] || { command=$word; break; }\n    done\n    case $command in\n");
+    buf_puts(
+        b,
+        "    )\n    local word command=''\n    for word in ${words[2,CURRENT-1]}; do\n"
+        "        [[ $word == -* ]] || { command=$word; break; }\n    done\n    case $command in\n");
     for (size_t i = 0; i < CMD_COUNT; i++) {
         buf_printf(b, "    %s)\n        _arguments \\\n", i ? command_table[i].name : "''");
         for (size_t k = 0; k < OPT_COUNT; k++)
@@ -124,7 +137,8 @@ static void zsh(struct buf *b) {
             buf_puts(b, "            '1: :' '*:model or file:_slm_models'\n");
         buf_puts(b, "        ;;\n");
     }
-    buf_puts(b, "    esac\n}\nif [[ $funcstack[1] == _slm ]]; then _slm \"$@\"; else compdef _slm slm; fi\n");
+    buf_puts(b, "    esac\n}\nif [[ $funcstack[1] == _slm ]]; then _slm \"$@\"; else compdef _slm "
+                "slm; fi\n");
 }
 
 /* ------------------------------------------------------------------ fish */

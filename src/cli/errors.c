@@ -12,12 +12,19 @@
 
 int exit_code_of(enum stage stage, slm_err err) {
     switch (err) {
-    case SLM_OK: return EXIT_DONE;
-    case SLM_E_CANCELLED: return EXIT_INTERRUPTED;
-    case SLM_E_MEMORY: return EXIT_MEMORY_REFUSED;
-    case SLM_E_FORMAT: case SLM_E_UNSUPPORTED: case SLM_E_MISMATCH: case SLM_E_TEMPLATE:
+    case SLM_OK:
+        return EXIT_DONE;
+    case SLM_E_CANCELLED:
+        return EXIT_INTERRUPTED;
+    case SLM_E_MEMORY:
+        return EXIT_MEMORY_REFUSED;
+    case SLM_E_FORMAT:
+    case SLM_E_UNSUPPORTED:
+    case SLM_E_MISMATCH:
+    case SLM_E_TEMPLATE:
         return stage == AT_LOAD ? EXIT_FILE_REFUSED : EXIT_COULD_NOT;
-    default: return EXIT_COULD_NOT;
+    default:
+        return EXIT_COULD_NOT;
     }
 }
 
@@ -75,10 +82,12 @@ int report_usage(struct cli *c, const char *ways, const char *format, ...) {
     return report_text(c, EXIT_USAGE, "E_USAGE", SLM_NO_OFFSET, ways, message);
 }
 
-int report_error(struct cli *c, enum stage stage, slm_err err, const slm_why *why, const char *ways) {
+int report_error(struct cli *c, enum stage stage, slm_err err, const slm_why *why,
+                 const char *ways) {
     int code = exit_code_of(stage, err);
     if (err == SLM_E_CANCELLED)
-        return c->json ? report_text(c, code, "E_CANCELLED", SLM_NO_OFFSET, NULL, "interrupted") : code;
+        return c->json ? report_text(c, code, "E_CANCELLED", SLM_NO_OFFSET, NULL, "interrupted")
+                       : code;
     const char *message = why->message[0] ? why->message : slm_err_text(err);
     return report_text(c, code, slm_err_name(err), why->offset, ways, message);
 }

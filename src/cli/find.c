@@ -23,13 +23,15 @@ static bool find_card(const char *name, slm_card *card) {
         card->size = sizeof *card;
         if (slm_catalog_get(i, card) != SLM_OK)
             continue;
-        if (strcasecmp(card->id, name) == 0 || (card->hub_id && strcasecmp(card->hub_id, name) == 0))
+        if (strcasecmp(card->id, name) == 0 ||
+            (card->hub_id && strcasecmp(card->hub_id, name) == 0))
             return true;
     }
     return false;
 }
 
-static int not_on_disk(struct cli *c, const slm_card *card, const char *quant, const struct disk_list *list) {
+static int not_on_disk(struct cli *c, const slm_card *card, const char *quant,
+                       const struct disk_list *list) {
     char ways[768], size[32] = "", have[256] = "";
     const struct slm_hub_file *file = default_file(card);
     for (size_t i = 0; quant && i < card->n_files; i++)
@@ -40,24 +42,29 @@ static int not_on_disk(struct cli *c, const slm_card *card, const char *quant, c
     for (size_t i = 0; quant && i < list->n; i++)
         if (strcmp(list->items[i].id, card->id) == 0 && strlen(have) + 32 < sizeof have)
             snprintf(have + strlen(have), sizeof have - strlen(have), " %s", list->items[i].quant);
-    snprintf(ways, sizeof ways, "slm pull %s%s%s   fetches %s%s%s%s%s\nslm models    what is on this disk\n"
+    snprintf(ways, sizeof ways,
+             "slm pull %s%s%s   fetches %s%s%s%s%s\nslm models    what is on this disk\n"
              "demo    the built-in model: tiny, narrow, always there",
-             card->id, quant ? " --quant " : "", quant ? quant : "", file && file->repo ? file->repo : "it",
-             file && file->quant ? ", " : "", file && file->quant ? file->quant : "", size[0] ? ", about " : "", size);
+             card->id, quant ? " --quant " : "", quant ? quant : "",
+             file && file->repo ? file->repo : "it", file && file->quant ? ", " : "",
+             file && file->quant ? file->quant : "", size[0] ? ", about " : "", size);
     if (have[0])
-        return report(c, EXIT_COULD_NOT, "E_NOTFOUND", ways, "%s is on this disk as%s, not as %s", card->id, have, quant);
-    return report(c, EXIT_COULD_NOT, "E_NOTFOUND", ways, "%s%s%s is not on this disk", card->id, quant ? " as " : "",
-                  quant ? quant : "");
+        return report(c, EXIT_COULD_NOT, "E_NOTFOUND", ways, "%s is on this disk as%s, not as %s",
+                      card->id, have, quant);
+    return report(c, EXIT_COULD_NOT, "E_NOTFOUND", ways, "%s%s%s is not on this disk", card->id,
+                  quant ? " as " : "", quant ? quant : "");
 }
 
 static int unknown_model(struct cli *c, const char *name) {
     slm_card card;
     char ways[256];
     const char *near = nearest_name(name, next_id, &card);
-    snprintf(ways, sizeof ways, "%s%s%sslm models    lists the known models\n"
+    snprintf(ways, sizeof ways,
+             "%s%s%sslm models    lists the known models\n"
              "or give a .gguf file or a folder in Hugging Face layout",
              near ? "did you mean " : "", near ? near : "", near ? "?\n" : "");
-    return report(c, EXIT_COULD_NOT, "E_NOTFOUND", ways, "'%s' is neither a known model nor a file or folder", name);
+    return report(c, EXIT_COULD_NOT, "E_NOTFOUND", ways,
+                  "'%s' is neither a known model nor a file or folder", name);
 }
 
 static int find_on_disk(struct cli *c, const slm_card *card, const char *quant, struct found *out) {
@@ -88,7 +95,8 @@ int find_model(struct cli *c, const char *name, struct found *out) {
         return EXIT_DONE;
     }
     const char *colon = strrchr(name, ':');
-    snprintf(id, sizeof id, "%.*s", colon ? (int)(colon - name < 255 ? colon - name : 255) : 255, name);
+    snprintf(id, sizeof id, "%.*s", colon ? (int)(colon - name < 255 ? colon - name : 255) : 255,
+             name);
     bool known = find_card(id, &card) && !card.builtin;
     /* a folder that happens to be called like a known model counts only when written as a path */
     if ((!known || strchr(name, '/')) && stat(name, &s) == 0) {

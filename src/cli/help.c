@@ -50,9 +50,9 @@ static void paragraphs(struct buf *b, const char *text) {
 static void option_line(struct buf *b, const struct option_row *row) {
     char name[96], help[512];
     const char *open = row->kind == ARG_OPTIONAL ? "[=" : row->kind == ARG_FLAG ? "" : " ";
-    int n = snprintf(name, sizeof name, "  %c%c%s --%s%s%s%s", row->letter ? '-' : ' ', row->letter ? row->letter : ' ',
-                     row->letter ? "," : " ", row->name, open, row->kind == ARG_FLAG ? "" : row->value,
-                     row->kind == ARG_OPTIONAL ? "]" : "");
+    int n = snprintf(name, sizeof name, "  %c%c%s --%s%s%s%s", row->letter ? '-' : ' ',
+                     row->letter ? row->letter : ' ', row->letter ? "," : " ", row->name, open,
+                     row->kind == ARG_FLAG ? "" : row->value, row->kind == ARG_OPTIONAL ? "]" : "");
     snprintf(help, sizeof help, "%s%s%s%s", row->help, row->fallback ? " (default: " : "",
              row->fallback ? row->fallback : "", row->fallback ? ")" : "");
     buf_puts(b, name);
@@ -91,9 +91,10 @@ static void home_help(struct buf *b) {
                 "Hugging Face layout. Ids are looked for in place: $SLM_HOME/models, the Hugging\n"
                 "Face cache, Ollama's and LM Studio's folders. ID:QUANT takes one weight type.\n");
     options_of(b, 1u << CMD_HOME, GROUP_MACHINE);
-    buf_puts(b, "\nExit codes: 0 done, 1 could not, 2 usage, 3 file refused, 4 memory plan refused,\n"
-                "130 interrupted. 'slm help COMMAND' lists what a command takes; slm alone takes\n"
-                "what 'slm chat' takes.\n");
+    buf_puts(b,
+             "\nExit codes: 0 done, 1 could not, 2 usage, 3 file refused, 4 memory plan refused,\n"
+             "130 interrupted. 'slm help COMMAND' lists what a command takes; slm alone takes\n"
+             "what 'slm chat' takes.\n");
 }
 
 char *help_text(enum command_id command) {
@@ -104,7 +105,9 @@ char *help_text(enum command_id command) {
         home_help(&b);
     } else {
         buf_printf(&b, "slm %s%s%s\n\n", row->name, row->usage[0] ? " " : "", row->usage);
-        char *line = text_printf("%c%s.", row->line[0] - ('a' <= row->line[0] && row->line[0] <= 'z' ? 32 : 0), row->line + 1);
+        char *line = text_printf(
+            "%c%s.", row->line[0] - ('a' <= row->line[0] && row->line[0] <= 'z' ? 32 : 0),
+            row->line + 1);
         wrap(&b, line, 0, 0);
         free(line);
         paragraphs(&b, row->text);
@@ -142,8 +145,8 @@ int cmd_help(struct cli *c) {
         command = command_named(c->options.args[0]);
         if (command == CMD_COUNT) {
             const char *near = nearest_name(c->options.args[0], next_name, NULL);
-            char *way = text_printf("%s%s%sslm help", near ? "did you mean 'slm help " : "", near ? near : "",
-                                    near ? "'?\n" : "");
+            char *way = text_printf("%s%s%sslm help", near ? "did you mean 'slm help " : "",
+                                    near ? near : "", near ? "'?\n" : "");
             int code = report_usage(c, way, "'%s' is not a command", c->options.args[0]);
             free(way);
             return code;

@@ -25,7 +25,8 @@ bool home_make(struct cli *c) {
             *p = 0;
             ok = mkdir(path, 0700) == 0 || errno == EEXIST;
             if (!ok)
-                report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot make the folder %s: %s", path, strerror(errno));
+                report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot make the folder %s: %s", path,
+                       strerror(errno));
             *p = '/';
         }
     free(path);

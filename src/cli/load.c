@@ -27,7 +27,7 @@ static bool load_progress(void *user, const char *stage, uint64_t done, uint64_t
 
 slm_engine_options engine_options(struct cli *c, const char *id_hint) {
     slm_engine_options o = slm_engine_default();
-    c->hooks = (struct slm_hooks){.size = sizeof c->hooks, .log = log_line, .user = c};
+    c->hooks = (struct slm_hooks){ .size = sizeof c->hooks, .log = log_line, .user = c };
     o.hooks = &c->hooks;
     o.exact = opt_set(c, OPT_EXACT);
     o.isa = opt_text(c, OPT_ISA);
@@ -36,7 +36,8 @@ slm_engine_options engine_options(struct cli *c, const char *id_hint) {
     return o;
 }
 
-static slm_err open_found(const struct found *f, const slm_engine_options *o, slm_engine **engine, slm_why *why) {
+static slm_err open_found(const struct found *f, const slm_engine_options *o, slm_engine **engine,
+                          slm_why *why) {
     const struct slm_memory_file *files;
     if (!f->demo)
         return slm_engine_open(f->path, o, engine, why);
@@ -60,7 +61,7 @@ uint64_t memory_allowed(const struct cli *c) {
 }
 
 slm_session_options session_options(const struct cli *c) {
-    static const enum slm_kv types[] = {SLM_KV_F16, SLM_KV_F32, SLM_KV_BF16, SLM_KV_Q8};
+    static const enum slm_kv types[] = { SLM_KV_F16, SLM_KV_F32, SLM_KV_BF16, SLM_KV_Q8 };
     slm_session_options o = slm_session_default();
     o.kv = types[opt_word(c, OPT_KV, opt_set(c, OPT_EXACT) ? 1 : 0)];
     o.chunk = (uint32_t)opt_int(c, OPT_CHUNK, 0);
@@ -69,14 +70,16 @@ slm_session_options session_options(const struct cli *c) {
     return o;
 }
 
-static bool plan_fits(const slm_engine *engine, const slm_session_options *base, uint32_t context, uint64_t bytes) {
+static bool plan_fits(const slm_engine *engine, const slm_session_options *base, uint32_t context,
+                      uint64_t bytes) {
     slm_session_options o = *base;
-    slm_plan plan = {.size = sizeof plan};
+    slm_plan plan = { .size = sizeof plan };
     o.context = context;
     return slm_engine_plan(engine, &o, &plan, NULL) == SLM_OK && plan.total <= bytes;
 }
 
-uint32_t context_within(const slm_engine *engine, const slm_session_options *base, uint32_t most, uint64_t bytes) {
+uint32_t context_within(const slm_engine *engine, const slm_session_options *base, uint32_t most,
+                        uint64_t bytes) {
     enum { STEP = 256 };
     if (plan_fits(engine, base, most, bytes))
         return most;
@@ -91,10 +94,11 @@ uint32_t context_within(const slm_engine *engine, const slm_session_options *bas
     return low * STEP;
 }
 
-static int refuse_memory(struct cli *c, const struct loaded *m, const slm_engine *engine, uint32_t context) {
+static int refuse_memory(struct cli *c, const struct loaded *m, const slm_engine *engine,
+                         uint32_t context) {
     slm_session_options o = session_options(c);
-    slm_plan plan = {.size = sizeof plan};
-    slm_info info = {.size = sizeof info};
+    slm_plan plan = { .size = sizeof plan };
+    slm_info info = { .size = sizeof info };
     char need[32], have[32], ways[512], count[32];
     size_t used = 0;
     slm_why why;
@@ -105,14 +109,19 @@ static int refuse_memory(struct cli *c, const struct loaded *m, const slm_engine
         return report_error(c, AT_WORK, err, &why, NULL);
     uint32_t fits = context_within(engine, &o, context, m->allowed);
     if (fits)
-        used += (size_t)snprintf(ways + used, sizeof ways - used, "--context %u    the largest that fits\n", fits);
+        used += (size_t)snprintf(ways + used, sizeof ways - used,
+                                 "--context %u    the largest that fits\n", fits);
     if (o.kv != SLM_KV_Q8)
-        used += (size_t)snprintf(ways + used, sizeof ways - used, "--kv q8    half the memory for keys and values\n");
-    snprintf(ways + used, sizeof ways - used, "--max-memory SIZE    if you know better\nslm models    what fits this machine");
-    return report(c, EXIT_MEMORY_REFUSED, "E_MEMORY", ways, "%s with a context of %s needs %s, %s %s",
-                  info.name && info.name[0] ? info.name : "the model", format_count(context, count, sizeof count),
-                  format_bytes(plan.total, need, sizeof need), opt_set(c, OPT_MAX_MEMORY) ? "allowed are" : "free are",
-                  format_bytes(m->allowed, have, sizeof have));
+        used += (size_t)snprintf(ways + used, sizeof ways - used,
+                                 "--kv q8    half the memory for keys and values\n");
+    snprintf(ways + used, sizeof ways - used,
+             "--max-memory SIZE    if you know better\nslm models    what fits this machine");
+    return report(
+        c, EXIT_MEMORY_REFUSED, "E_MEMORY", ways, "%s with a context of %s needs %s, %s %s",
+        info.name && info.name[0] ? info.name : "the model",
+        format_count(context, count, sizeof count), format_bytes(plan.total, need, sizeof need),
+        opt_set(c, OPT_MAX_MEMORY) ? "allowed are" : "free are",
+        format_bytes(m->allowed, have, sizeof have));
 }
 
 /* Reads the header only and refuses what cannot fit, before anything large is touched. */
@@ -120,14 +129,14 @@ static int check_memory(struct cli *c, struct loaded *m) {
     slm_engine_options o = engine_options(c, m->found.id);
     slm_session_options s = session_options(c);
     slm_engine *bare = NULL;
-    slm_info info = {.size = sizeof info};
+    slm_info info = { .size = sizeof info };
     slm_why why;
     int code = EXIT_DONE;
     o.need = o.want = 0;
     slm_err err = open_found(&m->found, &o, &bare, &why);
     if (err != SLM_OK)
         return report_error(c, AT_LOAD, err, &why, NULL);
-    slm_plan plan = {.size = sizeof plan};
+    slm_plan plan = { .size = sizeof plan };
     slm_engine_info(bare, &info);
     uint32_t least = info.context < 256 ? info.context : 256;
     if (opt_set(c, OPT_CONTEXT) && opt_int(c, OPT_CONTEXT, 0) <= info.context)
@@ -167,6 +176,10 @@ int model_open(struct cli *c, const char *name, unsigned need, unsigned want, st
         return report_error(c, AT_LOAD, err, &why, NULL);
     m->info.size = sizeof m->info;
     slm_engine_info(m->engine, &m->info);
+    if (m->found.id && m->found.path && m->info.family &&
+        (!m->info.id || strcmp(m->info.id, m->found.id) != 0))
+        note(c, "%s was found under the name of %s, but is %s", m->found.path, m->found.id,
+             m->info.id ? m->info.id : "another model of its family (derived, not verified)");
     return EXIT_DONE;
 }
 
@@ -192,8 +205,8 @@ int model_session(struct cli *c, struct loaded *m) {
         return report_error(c, AT_WORK, err, &why, NULL);
     if (!opt_set(c, OPT_CONTEXT) && o.context < cap) {
         char a[32], b[32];
-        note(c, "context is %s instead of %s: more does not fit the free memory", format_count(o.context, a, sizeof a),
-             format_count(cap, b, sizeof b));
+        note(c, "context is %s instead of %s: more does not fit the free memory",
+             format_count(o.context, a, sizeof a), format_count(cap, b, sizeof b));
     }
     return EXIT_DONE;
 }
@@ -213,10 +226,12 @@ void note_model(const struct cli *c, const struct loaded *m) {
     unsigned threads = (unsigned)opt_int(c, OPT_THREADS, (int64_t)cpu_count());
     if (!c->term.err_tty || c->quiet || c->json)
         return;
-    fprintf(stderr, "%s%s (%s%s%s%s%s), %s, %u thread%s, context %s of %s, %s%s\n", c->term.err_colour ? "\033[2m" : "",
-            model_title(m), m->info.types ? m->info.types : "", m->found.place ? ", " : "",
-            m->found.place ? m->found.place : "", m->info.id ? "" : ", ", m->info.id ? "" : m->info.trust, m->info.isa,
-            threads, threads == 1 ? "" : "s", format_count(slm_session_context(m->session), context, sizeof context),
-            format_count(m->info.context, most, sizeof most), format_bytes(m->plan.total, bytes, sizeof bytes),
-            c->term.err_colour ? "\033[0m" : "");
+    fprintf(stderr, "%s%s (%s%s%s%s%s), %s, %u thread%s, context %s of %s, %s%s\n",
+            c->term.err_colour ? "\033[2m" : "", model_title(m), m->info.types ? m->info.types : "",
+            m->found.place ? ", " : "", m->found.place ? m->found.place : "",
+            m->info.id ? "" : ", ", m->info.id ? "" : m->info.trust, m->info.isa, threads,
+            threads == 1 ? "" : "s",
+            format_count(slm_session_context(m->session), context, sizeof context),
+            format_count(m->info.context, most, sizeof most),
+            format_bytes(m->plan.total, bytes, sizeof bytes), c->term.err_colour ? "\033[0m" : "");
 }

@@ -23,7 +23,8 @@ static bool take_environment(struct cli *c) {
     struct parsed *p = &c->options;
     if (isa && isa[0] && !p->values[OPT_ISA].set && !options_set(p, OPT_ISA, isa, "SLM_ISA"))
         return false;
-    return !threads || !threads[0] || p->values[OPT_THREADS].set || options_set(p, OPT_THREADS, threads, "SLM_THREADS");
+    return !threads || !threads[0] || p->values[OPT_THREADS].set ||
+           options_set(p, OPT_THREADS, threads, "SLM_THREADS");
 }
 
 /* Characters only: decimal points stay points. */
@@ -35,7 +36,8 @@ static void set_locale(void) {
 static int usage(struct cli *c) {
     char ways[256];
     const char *name = command_table[c->options.command].name;
-    snprintf(ways, sizeof ways, "%s%sslm help%s%s", c->options.hint, c->options.hint[0] ? "\n" : "", *name ? " " : "", name);
+    snprintf(ways, sizeof ways, "%s%sslm help%s%s", c->options.hint, c->options.hint[0] ? "\n" : "",
+             *name ? " " : "", name);
     return report_usage(c, ways, "%s", c->options.error);
 }
 

@@ -29,8 +29,8 @@ static void prose(struct buf *b, const char *text, size_t n) {
         if (start && (text[i] == '.' || text[i] == '\''))
             buf_puts(b, "\\&");
         start = false;
-        bool end = (text[i] == '.' || text[i] == ':' || text[i] == '?') && i + 2 < n && text[i + 1] == ' ' &&
-                   isupper((unsigned char)text[i + 2]) && text[i] != ':';
+        bool end = (text[i] == '.' || text[i] == ':' || text[i] == '?') && i + 2 < n &&
+                   text[i + 1] == ' ' && isupper((unsigned char)text[i + 2]) && text[i] != ':';
         escape(b, text + i, 1);
         if (end) {
             buf_putc(b, '\n');
@@ -61,7 +61,8 @@ static void usage(struct buf *b, const char *text) {
         bool dots = len > 3 && strncmp(word + len - 3, "...", 3) == 0;
         if (dots)
             len -= 3;
-        buf_printf(b, optional ? ".Op Ar %.*s%s\n" : ".Ar %.*s%s\n", (int)len, word, dots ? " ..." : "");
+        buf_printf(b, optional ? ".Op Ar %.*s%s\n" : ".Ar %.*s%s\n", (int)len, word,
+                   dots ? " ..." : "");
         text += n;
         text += strspn(text, " ");
     }
@@ -133,15 +134,16 @@ static void environment(struct buf *b) {
     static const struct {
         const char *name, *text;
     } rows[] = {
-        {"SLM_HOME", "Folder of slm's own files: models/, chats.db, history, packed/. Default: ~/.local/share/slm."},
-        {"SLM_ISA", "Default of \\-\\-isa."},
-        {"SLM_THREADS", "Default of \\-\\-threads."},
-        {"NO_COLOR", "When set and not empty, no colours and no dim text."},
-        {"HF_HUB_CACHE", "The Hugging Face cache, as other programs use it; also HF_HOME."},
-        {"OLLAMA_MODELS", "Folder of Ollama's models."},
-        {"HF_TOKEN", "Sent by slm pull to the hub's host only."},
-        {"HF_ENDPOINT", "Another hub for slm pull."},
-        {"HF_HUB_OFFLINE", "When 1, slm pull refuses to use the network."},
+        { "SLM_HOME", "Folder of slm's own files: models/, chats.db, history, packed/. Default: "
+                      "~/.local/share/slm." },
+        { "SLM_ISA", "Default of \\-\\-isa." },
+        { "SLM_THREADS", "Default of \\-\\-threads." },
+        { "NO_COLOR", "When set and not empty, no colours and no dim text." },
+        { "HF_HUB_CACHE", "The Hugging Face cache, as other programs use it; also HF_HOME." },
+        { "OLLAMA_MODELS", "Folder of Ollama's models." },
+        { "HF_TOKEN", "Sent by slm pull to the hub's host only." },
+        { "HF_ENDPOINT", "Another hub for slm pull." },
+        { "HF_HUB_OFFLINE", "When 1, slm pull refuses to use the network." },
     };
     buf_puts(b, ".Sh ENVIRONMENT\n.Bl -tag -width HF_HUB_OFFLINE\n");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -153,23 +155,32 @@ char *man_page(void) {
     struct buf b;
     buf_init(&b, NULL, 1 << 20);
     buf_puts(&b, ".\\\" Written by slm help --man from the program's table of options.\n"
-                 ".Dd " PAGE_DATE "\n.Dt SLM 1\n.Os\n.Sh NAME\n.Nm slm\n.Nd small language models on this machine\n"
-                 ".Sh SYNOPSIS\n.Nm\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments\n.Sh DESCRIPTION\n.Nm\n"
+                 ".Dd " PAGE_DATE
+                 "\n.Dt SLM 1\n.Os\n.Sh NAME\n.Nm slm\n.Nd small language models on this machine\n"
+                 ".Sh SYNOPSIS\n.Nm\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments\n.Sh "
+                 "DESCRIPTION\n.Nm\n"
                  "runs small language models on ordinary CPUs, offline.\n"
-                 "Without a command it says what this machine is, which models fit it and which are on disk,\n"
+                 "Without a command it says what this machine is, which models fit it and which "
+                 "are on disk,\n"
                  "and starts a chat with the best of those.\n.Pp\n");
-    buf_puts(&b, ".Ar MODEL\nis an id that\n.Nm\n.Cm models\nlists,\n.Cm demo ,\na GGUF file, or a folder in Hugging Face "
-                 "layout.\nIds are looked for in place and never copied: in\n.Pa $SLM_HOME/models ,\nthe Hugging Face "
-                 "cache, Ollama's and LM Studio's folders.\n.Ar ID Ns \\&: Ns Ar QUANT\ntakes one type of weights.\n"
+    buf_puts(&b, ".Ar MODEL\nis an id that\n.Nm\n.Cm models\nlists,\n.Cm demo ,\na GGUF file, or a "
+                 "folder in Hugging Face "
+                 "layout.\nIds are looked for in place and never copied: in\n.Pa $SLM_HOME/models "
+                 ",\nthe Hugging Face "
+                 "cache, Ollama's and LM Studio's folders.\n.Ar ID Ns \\&: Ns Ar QUANT\ntakes one "
+                 "type of weights.\n"
                  ".Sh COMMANDS\n");
     for (size_t i = 1; i < CMD_COUNT; i++)
         command(&b, (enum command_id)i);
     buf_puts(&b, ".Ss Options of every command\n");
     options(&b, 1u << CMD_HOME, true);
     environment(&b);
-    buf_puts(&b, ".Sh EXIT STATUS\n.Bl -tag -width Ds\n.It 0\nDone.\n.It 1\nCould not; the message says why.\n"
-                 ".It 2\nWrong usage.\n.It 3\nThe file was refused.\n.It 4\nThe memory plan was refused.\n"
-                 ".It 130\nInterrupted.\n.El\n");
+    buf_puts(
+        &b,
+        ".Sh EXIT STATUS\n.Bl -tag -width Ds\n.It 0\nDone.\n.It 1\nCould not; the message says "
+        "why.\n"
+        ".It 2\nWrong usage.\n.It 3\nThe file was refused.\n.It 4\nThe memory plan was refused.\n"
+        ".It 130\nInterrupted.\n.El\n");
     examples(&b);
     return buf_take(&b);
 }

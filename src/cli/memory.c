@@ -41,8 +41,8 @@ static bool number_in(const char *dir, const char *name, uint64_t *out) {
     return ok;
 }
 
-static void take_group(const char *dir, const char *limit_name, const char *usage_name, const char *cache_key,
-                       struct machine_memory *out) {
+static void take_group(const char *dir, const char *limit_name, const char *usage_name,
+                       const char *cache_key, struct machine_memory *out) {
     uint64_t limit, used = 0, cache = 0;
     if (!number_in(dir, limit_name, &limit) || limit >= out->total)
         return;
@@ -63,10 +63,12 @@ static void take_group(const char *dir, const char *limit_name, const char *usag
 }
 
 /* Group `path` of one line of /proc/self/cgroup and all above it. */
-static void take_groups(const char *root, const char *sub, const char *path, bool v2, struct machine_memory *out) {
+static void take_groups(const char *root, const char *sub, const char *path, bool v2,
+                        struct machine_memory *out) {
     char dir[4096];
     size_t root_len = strlen(root) + strlen(sub);
-    if ((size_t)snprintf(dir, sizeof dir, "%s%s%s", root, sub, path) >= sizeof dir || strstr(path, ".."))
+    if ((size_t)snprintf(dir, sizeof dir, "%s%s%s", root, sub, path) >= sizeof dir ||
+        strstr(path, ".."))
         return;
     for (;;) {
         size_t n = strlen(dir);
@@ -75,14 +77,16 @@ static void take_groups(const char *root, const char *sub, const char *path, boo
         if (v2)
             take_group(dir, "memory.max", "memory.current", "inactive_file", out);
         else
-            take_group(dir, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", out);
+            take_group(dir, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
+                       out);
         if (n <= root_len)
             return;
         *strrchr(dir, '/') = 0;
     }
 }
 
-void memory_parse(const char *meminfo, const char *membership, const char *root, struct machine_memory *out) {
+void memory_parse(const char *meminfo, const char *membership, const char *root,
+                  struct machine_memory *out) {
     uint64_t kib;
     memset(out, 0, sizeof *out);
     if (field(meminfo, "MemTotal:", &kib))

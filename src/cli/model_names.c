@@ -32,7 +32,8 @@ static bool cut_end(char *s, const char *end) {
 
 /* "q8_0", "q4_k_m", "iq4_xs", "bf16", "f16", "fp16", "f32", all lower case. */
 static bool is_quant(const char *t) {
-    static const char *const floats[] = {"bf16", "f16", "fp16", "f32", "fp32", "bfloat16", "float16", "float32"};
+    static const char *const floats[] = { "bf16", "f16",      "fp16",    "f32",
+                                          "fp32", "bfloat16", "float16", "float32" };
     for (size_t i = 0; i < ARRAY_LEN(floats); i++)
         if (strcmp(t, floats[i]) == 0)
             return true;
@@ -92,11 +93,12 @@ static bool name_is_card(const char *name, const slm_card *card) {
         return true;
     /* other packagers put the vendor in front with an underscore */
     size_t org = slash ? (size_t)(slash - card->hub_id) : 0;
-    return org && strncasecmp(name, card->hub_id, org) == 0 && name[org] == '_' && strcasecmp(name + org + 1, base) == 0;
+    return org && strncasecmp(name, card->hub_id, org) == 0 && name[org] == '_' &&
+           strcasecmp(name + org + 1, base) == 0;
 }
 
 static const char *match_name(const char *name) {
-    slm_card card = {.size = sizeof card};
+    slm_card card = { .size = sizeof card };
     for (size_t i = 0; i < slm_catalog_count(); i++)
         if (slm_catalog_get(i, &card) == SLM_OK && !card.builtin && name_is_card(name, &card))
             return card.id;
@@ -112,7 +114,7 @@ const char *match_file(const char *file) {
 }
 
 const char *match_repo(const char *repo) {
-    slm_card card = {.size = sizeof card};
+    slm_card card = { .size = sizeof card };
     for (size_t i = 0; i < slm_catalog_count(); i++) {
         if (slm_catalog_get(i, &card) != SLM_OK || card.builtin)
             continue;
@@ -138,7 +140,7 @@ static bool is_size_tag(const char *tag) {
 }
 
 static const char *match_squeezed(const char *name) {
-    slm_card card = {.size = sizeof card};
+    slm_card card = { .size = sizeof card };
     char mine[NAME_MOST], theirs[NAME_MOST];
     squeeze(name, theirs);
     for (size_t i = 0; i < slm_catalog_count() && theirs[0]; i++) {

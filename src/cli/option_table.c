@@ -9,235 +9,288 @@
 #define EVERYWHERE 0xffffffffu
 
 const char *const group_titles[GROUP_COUNT] = {
-    [GROUP_ANSWER] = "Answer",   [GROUP_SAMPLING] = "Sampling", [GROUP_CHAT] = "Conversations",
-    [GROUP_INPUT] = "Options",   [GROUP_MACHINE] = "Machine",   [GROUP_GENERAL] = "General",
+    [GROUP_ANSWER] = "Answer", [GROUP_SAMPLING] = "Sampling", [GROUP_CHAT] = "Conversations",
+    [GROUP_INPUT] = "Options", [GROUP_MACHINE] = "Machine",   [GROUP_GENERAL] = "General",
 };
 
 const struct command_row command_table[CMD_COUNT] = {
-    [CMD_HOME] = {"", "", "what this machine is, which models fit it, and a chat with the best one", NULL, NULL, 0, 0,
-                  PLACE_NONE, PLACE_NONE},
-    [CMD_RUN] =
-        {"run", "MODEL [PROMPT...]", "one answer, streamed to standard output",
-         "Several words of PROMPT are joined by spaces. '-' reads the prompt from standard input; what is piped in "
-         "beside a PROMPT is put after it. Reasoning is shown dim on a terminal and left out elsewhere.\n\n"
-         "A prompt that does not fit the context is refused; nothing is ever dropped.",
-         "slm run demo What is the capital of Peru?\n"
-         "slm run qwen3-0.6b --think off 'Name three rivers.'\n"
-         "git diff | slm run smollm3-3b 'Write a commit message for this:'",
-         1, 4096, PLACE_MODEL, PLACE_TEXT},
-    [CMD_CHAT] =
-        {"chat", "[MODEL]", "conversation with history, saved after every turn",
-         "A line ending in a backslash goes on in the next; a block between two lines of \"\"\" is one message. "
-         "/help lists what can be typed. Finished turns are on disk at once: a chat that was killed goes on "
-         "with --resume. Without a terminal on standard input, each line is a message.",
-         "slm chat demo\n"
-         "slm chat qwen3-0.6b --resume\n"
-         "slm chat --list",
-         0, 1, PLACE_MODEL, PLACE_NONE},
-    [CMD_COMPLETE] =
-        {"complete", "MODEL TEXT...", "continuation of raw text, without the chat template",
-         "The text goes to the model as it is, after the start token where the model wants one; '-' reads it from "
-         "standard input. Control tokens in it count.",
-         "slm complete gemma-3-270m-it 'The three primary colours are' -n 20", 2, 4096, PLACE_MODEL, PLACE_TEXT},
-    [CMD_MODELS] =
-        {"models", "[ID]", "the known models: what they are, and what fits and is on disk here",
-         "With an ID the whole card: sizes, context, languages, thinking, tools, licence, recommended sampling, "
-         "published scores with their sources, files on the hub and on this disk.",
-         "slm models\n"
-         "slm models qwen3-0.6b",
-         0, 1, PLACE_ID, PLACE_NONE},
-    [CMD_PLAN] =
-        {"plan", "MODEL", "exact memory before loading",
-         "Weights, keys and values, scratch and total for one or several contexts, against the memory of this "
-         "machine. Exit code 4 when none of them fits, with the largest that would. A known model that is not on "
-         "disk is estimated from its table and marked so.",
-         "slm plan qwen3-0.6b\n"
-         "slm plan gemma-3-4b-it --context 8192,32768,131072 --kv q8",
-         1, 1, PLACE_MODEL, PLACE_NONE},
-    [CMD_INFO] =
-        {"info", "PATH", "what is in a file: container, tensors, metadata, template, trust",
-         "PATH is a GGUF file, a folder in Hugging Face layout, or any MODEL. The file is read as far as needed for "
-         "that, and checked; nothing is computed with it.",
-         "slm info Qwen3-0.6B-Q8_0.gguf --tensors", 1, 1, PLACE_MODEL, PLACE_NONE},
-    [CMD_PULL] =
-        {"pull", "ID", "fetch a known model from the hub, resumable and verified",
-         "ID is a known model, or a repository as org/name. The files go into the ordinary Hugging Face cache, so that "
-         "other programs find them there and nothing is fetched twice. What was interrupted goes on where it stopped; "
-         "every file is checked against its hash before it gets its name. --quant safetensors takes the maker's own "
-         "repository. This is the only command that uses the network.\n\n"
-         "HF_TOKEN (sent to the hub's own host only), HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME and HF_HUB_CACHE are "
-         "honoured. SLM_HUB_STALL_S is the silence in seconds after which a connection counts as lost (30), "
-         "SLM_HUB_WAIT_MS the first pause before another try (1000).",
-         "slm pull qwen3-0.6b\n"
-         "slm pull gemma-3-4b-it --quant q4_k_m\n"
-         "slm pull Qwen/Qwen3-0.6B --dry-run",
-         1, 1, PLACE_ID, PLACE_NONE},
-    [CMD_QUANTIZE] =
-        {"quantize", "IN OUT", "write a GGUF file with another weight type",
-         "IN is any MODEL. OUT appears under its name only when it is complete.",
-         "slm quantize ./Qwen3-0.6B qwen3-q8.gguf --type q8_0", 2, 2, PLACE_MODEL, PLACE_FILE},
-    [CMD_BENCH] =
-        {"bench", "MODEL", "prefill and decode speed, and their share of this machine's limits",
-         "Medians over the rounds, every sample with --json.",
-         "slm bench qwen3-0.6b -p 512 -n 128 -r 5 --json", 1, 1, PLACE_MODEL, PLACE_NONE},
-    [CMD_TOKENIZE] =
-        {"tokenize", "MODEL [TEXT]", "text to token ids",
-         "Without TEXT all of standard input is one text. With --jsonl each input line is {\"text\": ...} and gives "
-         "{\"ids\": [...]}; \"special\": false keeps control tokens in the text as text, \"bos\": true puts the start "
-         "token in front. A line that fails gives {\"error\": ...}. A folder with only tokenizer files suffices.",
-         "slm tokenize demo 'Hello world'\n"
-         "slm tokenize demo --jsonl < texts.jsonl",
-         1, 2, PLACE_MODEL, PLACE_TEXT},
-    [CMD_DETOKENIZE] =
-        {"detokenize", "MODEL [IDS...]", "token ids to text",
-         "IDS are numbers with commas or spaces between them. Without IDS standard input is read, one list per "
-         "line; a line {\"ids\": [...]} gives {\"text\": ...}.",
-         "slm detokenize demo 345,198,1202", 1, 4096, PLACE_MODEL, PLACE_TEXT},
-    [CMD_RENDER] =
-        {"render", "MODEL", "conversations to prompt text, as the model's own template wants it",
-         "Each input line is {\"messages\": [...], \"kwargs\": {...}} and gives {\"rendered\": ...} or {\"error\": ...}. "
-         "Without --jsonl all of standard input is one such object and the text itself is printed. A folder with "
-         "only the template suffices.",
-         "slm render demo --jsonl < chats.jsonl", 1, 1, PLACE_MODEL, PLACE_NONE},
-    [CMD_LOGITS] =
-        {"logits", "MODEL", "logits of a token sequence as a float32 NPY array [rows, vocab]",
-         "For checking. Without --split the whole sequence is evaluated at once. A file without a tokenizer "
-         "suffices.",
-         "slm logits demo --ids 345,198,1202 --rows all --exact --out logits.npy", 1, 1, PLACE_MODEL, PLACE_NONE},
-    [CMD_HELP] =
-        {"help", "[COMMAND]", "this text, one command's options, the man page, shell completions", NULL,
-         "slm help run\n"
-         "slm help --man | man -l -\n"
-         "source <(slm help --completions bash)",
-         0, 1, PLACE_COMMAND, PLACE_NONE},
+    [CMD_HOME] = { "", "",
+                   "what this machine is, which models fit it, and a chat with the best one", NULL,
+                   NULL, 0, 0, PLACE_NONE, PLACE_NONE },
+    [CMD_RUN] = { "run", "MODEL [PROMPT...]", "one answer, streamed to standard output",
+                  "Several words of PROMPT are joined by spaces. '-' reads the prompt from "
+                  "standard input; what is piped in "
+                  "beside a PROMPT is put after it. Reasoning is shown dim on a terminal and left "
+                  "out elsewhere.\n\n"
+                  "A prompt that does not fit the context is refused; nothing is ever dropped.",
+                  "slm run demo What is the capital of Peru?\n"
+                  "slm run qwen3-0.6b --think off 'Name three rivers.'\n"
+                  "git diff | slm run smollm3-3b 'Write a commit message for this:'",
+                  1, 4096, PLACE_MODEL, PLACE_TEXT },
+    [CMD_CHAT] = { "chat", "[MODEL]", "conversation with history, saved after every turn",
+                   "A line ending in a backslash goes on in the next; a block between two lines of "
+                   "\"\"\" is one message. "
+                   "/help lists what can be typed. Finished turns are on disk at once: a chat that "
+                   "was killed goes on "
+                   "with --resume. Without a terminal on standard input, each line is a message.",
+                   "slm chat demo\n"
+                   "slm chat qwen3-0.6b --resume\n"
+                   "slm chat --list",
+                   0, 1, PLACE_MODEL, PLACE_NONE },
+    [CMD_COMPLETE] = { "complete", "MODEL TEXT...",
+                       "continuation of raw text, without the chat template",
+                       "The text goes to the model as it is, after the start token where the model "
+                       "wants one; '-' reads it from "
+                       "standard input. Control tokens in it count.",
+                       "slm complete gemma-3-270m-it 'The three primary colours are' -n 20", 2,
+                       4096, PLACE_MODEL, PLACE_TEXT },
+    [CMD_MODELS] = { "models", "[ID]",
+                     "the known models: what they are, and what fits and is on disk here",
+                     "With an ID the whole card: sizes, context, languages, thinking, tools, "
+                     "licence, recommended sampling, "
+                     "published scores with their sources, files on the hub and on this disk.",
+                     "slm models\n"
+                     "slm models qwen3-0.6b",
+                     0, 1, PLACE_ID, PLACE_NONE },
+    [CMD_PLAN] = { "plan", "MODEL", "exact memory before loading",
+                   "Weights, keys and values, scratch and total for one or several contexts, "
+                   "against the memory of this "
+                   "machine. Exit code 4 when none of them fits, with the largest that would. A "
+                   "known model that is not on "
+                   "disk is estimated from its table and marked so.",
+                   "slm plan qwen3-0.6b\n"
+                   "slm plan gemma-3-4b-it --context 8192,32768,131072 --kv q8",
+                   1, 1, PLACE_MODEL, PLACE_NONE },
+    [CMD_INFO] = { "info", "PATH",
+                   "what is in a file: container, tensors, metadata, template, trust",
+                   "PATH is a GGUF file, a folder in Hugging Face layout, or any MODEL. The file "
+                   "is read as far as needed for "
+                   "that, and checked; nothing is computed with it.",
+                   "slm info Qwen3-0.6B-Q8_0.gguf --tensors", 1, 1, PLACE_MODEL, PLACE_NONE },
+    [CMD_PULL] = { "pull", "ID", "fetch a known model from the hub, resumable and verified",
+                   "ID is a known model, or a repository as org/name. The files go into the "
+                   "ordinary Hugging Face cache, so that "
+                   "other programs find them there and nothing is fetched twice. What was "
+                   "interrupted goes on where it stopped; "
+                   "every file is checked against its hash before it gets its name. --quant "
+                   "safetensors takes the maker's own "
+                   "repository. This is the only command that uses the network.\n\n"
+                   "HF_TOKEN (sent to the hub's own host only), HF_ENDPOINT, HF_HUB_OFFLINE, "
+                   "HF_HOME and HF_HUB_CACHE are "
+                   "honoured. SLM_HUB_STALL_S is the silence in seconds after which a connection "
+                   "counts as lost (30), "
+                   "SLM_HUB_WAIT_MS the first pause before another try (1000).",
+                   "slm pull qwen3-0.6b\n"
+                   "slm pull gemma-3-4b-it --quant q4_k_m\n"
+                   "slm pull Qwen/Qwen3-0.6B --dry-run",
+                   1, 1, PLACE_ID, PLACE_NONE },
+    [CMD_QUANTIZE] = { "quantize", "IN OUT", "write a GGUF file with another weight type",
+                       "IN is any MODEL. OUT appears under its name only when it is complete.",
+                       "slm quantize ./Qwen3-0.6B qwen3-q8.gguf --type q8_0", 2, 2, PLACE_MODEL,
+                       PLACE_FILE },
+    [CMD_BENCH] = { "bench", "MODEL",
+                    "prefill and decode speed, and their share of this machine's limits",
+                    "Medians over the rounds, every sample with --json.",
+                    "slm bench qwen3-0.6b -p 512 -n 128 -r 5 --json", 1, 1, PLACE_MODEL,
+                    PLACE_NONE },
+    [CMD_TOKENIZE] = { "tokenize", "MODEL [TEXT]", "text to token ids",
+                       "Without TEXT all of standard input is one text. With --jsonl each input "
+                       "line is {\"text\": ...} and gives "
+                       "{\"ids\": [...]}; \"special\": false keeps control tokens in the text as "
+                       "text, \"bos\": true puts the start "
+                       "token in front. A line that fails gives {\"error\": ...}. A folder with "
+                       "only tokenizer files suffices.",
+                       "slm tokenize demo 'Hello world'\n"
+                       "slm tokenize demo --jsonl < texts.jsonl",
+                       1, 2, PLACE_MODEL, PLACE_TEXT },
+    [CMD_DETOKENIZE] = { "detokenize", "MODEL [IDS...]", "token ids to text",
+                         "IDS are numbers with commas or spaces between them. Without IDS standard "
+                         "input is read, one list per "
+                         "line; a line {\"ids\": [...]} gives {\"text\": ...}.",
+                         "slm detokenize demo 345,198,1202", 1, 4096, PLACE_MODEL, PLACE_TEXT },
+    [CMD_RENDER] = { "render", "MODEL",
+                     "conversations to prompt text, as the model's own template wants it",
+                     "Each input line is {\"messages\": [...], \"kwargs\": {...}} and gives "
+                     "{\"rendered\": ...} or {\"error\": ...}. "
+                     "Without --jsonl all of standard input is one such object and the text itself "
+                     "is printed. A folder with "
+                     "only the template suffices.",
+                     "slm render demo --jsonl < chats.jsonl", 1, 1, PLACE_MODEL, PLACE_NONE },
+    [CMD_LOGITS] = { "logits", "MODEL",
+                     "logits of a token sequence as a float32 NPY array [rows, vocab]",
+                     "For checking. Without --split the whole sequence is evaluated at once. A "
+                     "file without a tokenizer "
+                     "suffices.",
+                     "slm logits demo --ids 345,198,1202 --rows all --exact --out logits.npy", 1, 1,
+                     PLACE_MODEL, PLACE_NONE },
+    [CMD_HELP] = { "help", "[COMMAND]",
+                   "this text, one command's options, the man page, shell completions", NULL,
+                   "slm help run\n"
+                   "slm help --man | man -l -\n"
+                   "source <(slm help --completions bash)",
+                   0, 1, PLACE_COMMAND, PLACE_NONE },
 };
 
 const struct option_row option_table[OPT_COUNT] = {
-    [OPT_SYSTEM] = {"system", 's', ARG_TEXT, 0, 0, "TEXT", NULL, "system message in front of the conversation",
-                    GROUP_ANSWER, TALKS, false},
-    [OPT_THINK] = {"think", 0, ARG_ENUM, 0, 0, "on|off", "as the model does by itself",
-                   "reason before the answer, or not; an error for a model that cannot switch", GROUP_ANSWER, TALKS,
-                   false},
-    [OPT_THINK_BUDGET] = {"think-budget", 0, ARG_INT, 1, 1e9, "N", "no limit",
-                          "close the reasoning after N tokens", GROUP_ANSWER, TALKS, false},
-    [OPT_SHOW_THINKING] = {"show-thinking", 0, ARG_FLAG, 0, 0, NULL, NULL,
-                           "print the reasoning also where standard output is no terminal", GROUP_ANSWER, TALKS, false},
-    [OPT_TOOLS] = {"tools", 0, ARG_FILE, 0, 0, "FILE", NULL, "JSON array of tools for the template", GROUP_ANSWER, TALKS,
-                   false},
-    [OPT_MAX_TOKENS] = {"max-tokens", 'n', ARG_INT, 1, 1e9, "N", "until the context is full",
-                        "most tokens to write, reasoning included", GROUP_ANSWER, ANSWERS, false},
-    [OPT_STOP] = {"stop", 0, ARG_TEXT, 0, 0, "TEXT", NULL, "end before TEXT would be written; may be repeated",
-                  GROUP_ANSWER, ANSWERS, true},
-    [OPT_ECHO] = {"echo", 0, ARG_FLAG, 0, 0, NULL, NULL, "print the given text first", GROUP_ANSWER, ON(COMPLETE), false},
+    [OPT_SYSTEM] = { "system", 's', ARG_TEXT, 0, 0, "TEXT", NULL,
+                     "system message in front of the conversation", GROUP_ANSWER, TALKS, false },
+    [OPT_THINK] = { "think", 0, ARG_ENUM, 0, 0, "on|off", "as the model does by itself",
+                    "reason before the answer, or not; an error for a model that cannot switch",
+                    GROUP_ANSWER, TALKS, false },
+    [OPT_THINK_BUDGET] = { "think-budget", 0, ARG_INT, 1, 1e9, "N", "no limit",
+                           "close the reasoning after N tokens", GROUP_ANSWER, TALKS, false },
+    [OPT_SHOW_THINKING] = { "show-thinking", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                            "print the reasoning also where standard output is no terminal",
+                            GROUP_ANSWER, TALKS, false },
+    [OPT_TOOLS] = { "tools", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                    "JSON array of tools for the template", GROUP_ANSWER, TALKS, false },
+    [OPT_MAX_TOKENS] = { "max-tokens", 'n', ARG_INT, 1, 1e9, "N", "until the context is full",
+                         "most tokens to write, reasoning included", GROUP_ANSWER, ANSWERS, false },
+    [OPT_STOP] = { "stop", 0, ARG_TEXT, 0, 0, "TEXT", NULL,
+                   "end before TEXT would be written; may be repeated", GROUP_ANSWER, ANSWERS,
+                   true },
+    [OPT_ECHO] = { "echo", 0, ARG_FLAG, 0, 0, NULL, NULL, "print the given text first",
+                   GROUP_ANSWER, ON(COMPLETE), false },
 
-    [OPT_GREEDY] = {"greedy", 0, ARG_FLAG, 0, 0, NULL, NULL, "always the likeliest token; no sampling", GROUP_SAMPLING,
-                    ANSWERS, false},
-    [OPT_TEMP] = {"temp", 0, ARG_FLOAT, 0, 100, "T", "the model's", "temperature; 0 is greedy", GROUP_SAMPLING, ANSWERS,
-                  false},
-    [OPT_TOP_K] = {"top-k", 0, ARG_INT, 0, 1e9, "K", "the model's", "only the K likeliest tokens; 0 is off",
-                   GROUP_SAMPLING, ANSWERS, false},
-    [OPT_TOP_P] = {"top-p", 0, ARG_FLOAT, 0, 1, "P", "the model's",
-                   "only the likeliest tokens that make up P together; 1 is off", GROUP_SAMPLING, ANSWERS, false},
-    [OPT_MIN_P] = {"min-p", 0, ARG_FLOAT, 0, 1, "P", "the model's",
-                   "only tokens at least P times as likely as the likeliest; 0 is off", GROUP_SAMPLING, ANSWERS, false},
-    [OPT_TYPICAL_P] = {"typical-p", 0, ARG_FLOAT, 0, 1, "P", "the model's",
-                       "only the most typical tokens that make up P; 1 is off", GROUP_SAMPLING, ANSWERS, false},
-    [OPT_REPEAT_PENALTY] = {"repeat-penalty", 0, ARG_FLOAT, 0.01, 100, "R", "the model's",
-                            "divides the score of tokens seen before; 1 is off", GROUP_SAMPLING, ANSWERS, false},
-    [OPT_PRESENCE_PENALTY] = {"presence-penalty", 0, ARG_FLOAT, -100, 100, "A", "the model's",
-                              "subtracted once from tokens written before; 0 is off", GROUP_SAMPLING, ANSWERS, false},
-    [OPT_FREQUENCY_PENALTY] = {"frequency-penalty", 0, ARG_FLOAT, -100, 100, "A", "the model's",
-                               "subtracted for each time a token was written; 0 is off", GROUP_SAMPLING, ANSWERS, false},
-    [OPT_LOGIT_BIAS] = {"logit-bias", 0, ARG_TEXT, 0, 0, "ID=B", NULL,
-                        "add B to the score of token ID ('-inf' bans it); may be repeated", GROUP_SAMPLING, ANSWERS,
-                        true},
-    [OPT_SEED] = {"seed", 0, ARG_TEXT, 0, 0, "N", "0", "same seed, same text; 'random' draws one", GROUP_SAMPLING,
-                  ANSWERS, false},
+    [OPT_GREEDY] = { "greedy", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                     "always the likeliest token; no sampling", GROUP_SAMPLING, ANSWERS, false },
+    [OPT_TEMP] = { "temp", 0, ARG_FLOAT, 0, 100, "T", "the model's", "temperature; 0 is greedy",
+                   GROUP_SAMPLING, ANSWERS, false },
+    [OPT_TOP_K] = { "top-k", 0, ARG_INT, 0, 1e9, "K", "the model's",
+                    "only the K likeliest tokens; 0 is off", GROUP_SAMPLING, ANSWERS, false },
+    [OPT_TOP_P] = { "top-p", 0, ARG_FLOAT, 0, 1, "P", "the model's",
+                    "only the likeliest tokens that make up P together; 1 is off", GROUP_SAMPLING,
+                    ANSWERS, false },
+    [OPT_MIN_P] = { "min-p", 0, ARG_FLOAT, 0, 1, "P", "the model's",
+                    "only tokens at least P times as likely as the likeliest; 0 is off",
+                    GROUP_SAMPLING, ANSWERS, false },
+    [OPT_TYPICAL_P] = { "typical-p", 0, ARG_FLOAT, 0, 1, "P", "the model's",
+                        "only the most typical tokens that make up P; 1 is off", GROUP_SAMPLING,
+                        ANSWERS, false },
+    [OPT_REPEAT_PENALTY] = { "repeat-penalty", 0, ARG_FLOAT, 0.01, 100, "R", "the model's",
+                             "divides the score of tokens seen before; 1 is off", GROUP_SAMPLING,
+                             ANSWERS, false },
+    [OPT_PRESENCE_PENALTY] = { "presence-penalty", 0, ARG_FLOAT, -100, 100, "A", "the model's",
+                               "subtracted once from tokens written before; 0 is off",
+                               GROUP_SAMPLING, ANSWERS, false },
+    [OPT_FREQUENCY_PENALTY] = { "frequency-penalty", 0, ARG_FLOAT, -100, 100, "A", "the model's",
+                                "subtracted for each time a token was written; 0 is off",
+                                GROUP_SAMPLING, ANSWERS, false },
+    [OPT_LOGIT_BIAS] = { "logit-bias", 0, ARG_TEXT, 0, 0, "ID=B", NULL,
+                         "add B to the score of token ID ('-inf' bans it); may be repeated",
+                         GROUP_SAMPLING, ANSWERS, true },
+    [OPT_SEED] = { "seed", 0, ARG_TEXT, 0, 0, "N", "0", "same seed, same text; 'random' draws one",
+                   GROUP_SAMPLING, ANSWERS, false },
 
-    [OPT_RESUME] = {"resume", 0, ARG_OPTIONAL, 0, 0, "NAME", NULL,
-                    "go on with the last conversation with MODEL, or with =NAME or =NUMBER", GROUP_CHAT, ON(CHAT), false},
-    [OPT_LIST_CHATS] = {"list", 0, ARG_FLAG, 0, 0, NULL, NULL, "list the saved conversations", GROUP_CHAT, ON(CHAT),
-                        false},
-    [OPT_DELETE_CHAT] = {"delete", 0, ARG_TEXT, 0, 0, "NAME", NULL, "delete a saved conversation by name or number",
-                         GROUP_CHAT, ON(CHAT), false},
-    [OPT_NO_SAVE] = {"no-save", 0, ARG_FLAG, 0, 0, NULL, NULL, "keep nothing of this conversation on disk", GROUP_CHAT,
-                     ON(CHAT) | ON(HOME), false},
+    [OPT_RESUME] = { "resume", 0, ARG_OPTIONAL, 0, 0, "NAME", NULL,
+                     "go on with the last conversation with MODEL, or with =NAME or =NUMBER",
+                     GROUP_CHAT, ON(CHAT), false },
+    [OPT_LIST_CHATS] = { "list", 0, ARG_FLAG, 0, 0, NULL, NULL, "list the saved conversations",
+                         GROUP_CHAT, ON(CHAT), false },
+    [OPT_DELETE_CHAT] = { "delete", 0, ARG_TEXT, 0, 0, "NAME", NULL,
+                          "delete a saved conversation by name or number", GROUP_CHAT, ON(CHAT),
+                          false },
+    [OPT_NO_SAVE] = { "no-save", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                      "keep nothing of this conversation on disk", GROUP_CHAT, ON(CHAT) | ON(HOME),
+                      false },
 
-    [OPT_TENSORS] = {"tensors", 0, ARG_FLAG, 0, 0, NULL, NULL, "list every tensor", GROUP_INPUT, ON(INFO), false},
-    [OPT_META] = {"meta", 0, ARG_FLAG, 0, 0, NULL, NULL, "list every metadata entry", GROUP_INPUT, ON(INFO), false},
-    [OPT_QUANT] = {"quant", 0, ARG_TEXT, 0, 0, "Q", "q8_0 where there is one",
-                   "which file, as 'slm models ID' lists them", GROUP_INPUT, ON(PULL),
-                   false},
-    [OPT_REPO] = {"repo", 0, ARG_TEXT, 0, 0, "ORG/NAME", NULL, "from this repository instead of the one in the table",
-                  GROUP_INPUT, ON(PULL), false},
-    [OPT_PULL_FILE] = {"file", 0, ARG_TEXT, 0, 0, "NAME", NULL, "this file of the repository and no other", GROUP_INPUT,
-                       ON(PULL), false},
-    [OPT_REVISION] = {"revision", 0, ARG_TEXT, 0, 0, "REV", "main", "branch, tag or commit", GROUP_INPUT, ON(PULL),
-                      false},
-    [OPT_YES] = {"yes", 'y', ARG_FLAG, 0, 0, NULL, NULL, "do not ask before fetching", GROUP_INPUT, ON(PULL), false},
-    [OPT_DRY_RUN] = {"dry-run", 0, ARG_FLAG, 0, 0, NULL, NULL, "list the files with their sizes, fetch nothing",
-                     GROUP_INPUT, ON(PULL), false},
-    [OPT_TYPE] = {"type", 0, ARG_TEXT, 0, 0, "T", NULL, "weight type to write: q8_0, q4_k_m, bf16, ... (required)",
-                  GROUP_INPUT, ON(QUANTIZE), false},
-    [OPT_FORCE] = {"force", 'f', ARG_FLAG, 0, 0, NULL, NULL, "replace OUT when it is there", GROUP_INPUT, ON(QUANTIZE),
-                   false},
-    [OPT_BENCH_PROMPT] = {"prompt-tokens", 'p', ARG_INT, 1, 1e7, "N", "512", "tokens of prompt", GROUP_INPUT, ON(BENCH),
-                          false},
-    [OPT_BENCH_OUTPUT] = {"output-tokens", 'n', ARG_INT, 1, 1e7, "N", "128", "tokens to write", GROUP_INPUT, ON(BENCH),
-                          false},
-    [OPT_BENCH_DEPTH] = {"depth", 'd', ARG_INT, 0, 1e7, "N", "0", "tokens already in the context", GROUP_INPUT, ON(BENCH),
-                         false},
-    [OPT_BENCH_ROUNDS] = {"repeat", 'r', ARG_INT, 1, 1000, "N", "5", "rounds", GROUP_INPUT, ON(BENCH), false},
-    [OPT_CSV] = {"csv", 0, ARG_FLAG, 0, 0, NULL, NULL, "one line per round and kind, with a line of names first",
-                 GROUP_INPUT, ON(BENCH), false},
-    [OPT_JSONL] = {"jsonl", 0, ARG_FLAG, 0, 0, NULL, NULL, "one JSON object per line, in and out", GROUP_INPUT,
-                   ON(TOKENIZE) | ON(DETOKENIZE) | ON(RENDER), false},
-    [OPT_BOS] = {"bos", 0, ARG_FLAG, 0, 0, NULL, NULL, "start token in front where the model wants one", GROUP_INPUT,
-                 ON(TOKENIZE), false},
-    [OPT_DATA] = {"data", 0, ARG_FLAG, 0, 0, NULL, NULL, "control tokens in the text stay text", GROUP_INPUT,
-                  ON(TOKENIZE), false},
-    [OPT_SKIP_SPECIAL] = {"skip-special", 0, ARG_FLAG, 0, 0, NULL, NULL, "leave control tokens out of the text",
-                          GROUP_INPUT, ON(DETOKENIZE), false},
-    [OPT_IDS] = {"ids", 0, ARG_TEXT, 0, 0, "1,2,3", NULL, "the sequence; '-' reads it from standard input (required)",
-                 GROUP_INPUT, ON(LOGITS), false},
-    [OPT_SPLIT] = {"split", 0, ARG_INTS, 1, 1e7, "33,5,1", "one shot",
-                   "evaluate in chunks of these sizes; the last one repeats", GROUP_INPUT, ON(LOGITS), false},
-    [OPT_ROWS] = {"rows", 0, ARG_ENUM, 0, 0, "all|last", "all", "which rows to write", GROUP_INPUT, ON(LOGITS), false},
-    [OPT_HIDDEN] = {"hidden", 0, ARG_FLAG, 0, 0, NULL, NULL, "states after the final norm instead of logits",
-                    GROUP_INPUT, ON(LOGITS), false},
-    [OPT_OUT] = {"out", 'o', ARG_FILE, 0, 0, "FILE", "standard output", "where to write", GROUP_INPUT, ON(LOGITS), false},
-    [OPT_DATE] = {"date", 0, ARG_DATE, 0, 0, "YYYY-MM-DD", "today", "the date that templates see", GROUP_INPUT,
-                  TALKS | ON(RENDER), false},
-    [OPT_FIXED_DATE] = {"deterministic-date", 0, ARG_FLAG, 0, 0, NULL, NULL, "the same as --date 2025-07-08",
-                        GROUP_INPUT, TALKS | ON(RENDER), false},
-    [OPT_MAN] = {"man", 0, ARG_FLAG, 0, 0, NULL, NULL, "print the man page", GROUP_INPUT, ON(HELP), false},
-    [OPT_COMPLETIONS] = {"completions", 0, ARG_ENUM, 0, 0, "bash|zsh|fish", NULL, "print completions for that shell",
-                         GROUP_INPUT, ON(HELP), false},
+    [OPT_TENSORS] = { "tensors", 0, ARG_FLAG, 0, 0, NULL, NULL, "list every tensor", GROUP_INPUT,
+                      ON(INFO), false },
+    [OPT_META] = { "meta", 0, ARG_FLAG, 0, 0, NULL, NULL, "list every metadata entry", GROUP_INPUT,
+                   ON(INFO), false },
+    [OPT_QUANT] = { "quant", 0, ARG_TEXT, 0, 0, "Q", "q8_0 where there is one",
+                    "which file, as 'slm models ID' lists them", GROUP_INPUT, ON(PULL), false },
+    [OPT_REPO] = { "repo", 0, ARG_TEXT, 0, 0, "ORG/NAME", NULL,
+                   "from this repository instead of the one in the table", GROUP_INPUT, ON(PULL),
+                   false },
+    [OPT_PULL_FILE] = { "file", 0, ARG_TEXT, 0, 0, "NAME", NULL,
+                        "this file of the repository and no other", GROUP_INPUT, ON(PULL), false },
+    [OPT_REVISION] = { "revision", 0, ARG_TEXT, 0, 0, "REV", "main", "branch, tag or commit",
+                       GROUP_INPUT, ON(PULL), false },
+    [OPT_YES] = { "yes", 'y', ARG_FLAG, 0, 0, NULL, NULL, "do not ask before fetching", GROUP_INPUT,
+                  ON(PULL), false },
+    [OPT_DRY_RUN] = { "dry-run", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                      "list the files with their sizes, fetch nothing", GROUP_INPUT, ON(PULL),
+                      false },
+    [OPT_TYPE] = { "type", 0, ARG_TEXT, 0, 0, "T", NULL,
+                   "weight type to write: q8_0, q4_k_m, bf16, ... (required)", GROUP_INPUT,
+                   ON(QUANTIZE), false },
+    [OPT_FORCE] = { "force", 'f', ARG_FLAG, 0, 0, NULL, NULL, "replace OUT when it is there",
+                    GROUP_INPUT, ON(QUANTIZE), false },
+    [OPT_BENCH_PROMPT] = { "prompt-tokens", 'p', ARG_INT, 1, 1e7, "N", "512", "tokens of prompt",
+                           GROUP_INPUT, ON(BENCH), false },
+    [OPT_BENCH_OUTPUT] = { "output-tokens", 'n', ARG_INT, 1, 1e7, "N", "128", "tokens to write",
+                           GROUP_INPUT, ON(BENCH), false },
+    [OPT_BENCH_DEPTH] = { "depth", 'd', ARG_INT, 0, 1e7, "N", "0", "tokens already in the context",
+                          GROUP_INPUT, ON(BENCH), false },
+    [OPT_BENCH_ROUNDS] = { "repeat", 'r', ARG_INT, 1, 1000, "N", "5", "rounds", GROUP_INPUT,
+                           ON(BENCH), false },
+    [OPT_CSV] = { "csv", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                  "one line per round and kind, with a line of names first", GROUP_INPUT, ON(BENCH),
+                  false },
+    [OPT_JSONL] = { "jsonl", 0, ARG_FLAG, 0, 0, NULL, NULL, "one JSON object per line, in and out",
+                    GROUP_INPUT, ON(TOKENIZE) | ON(DETOKENIZE) | ON(RENDER), false },
+    [OPT_BOS] = { "bos", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                  "start token in front where the model wants one", GROUP_INPUT, ON(TOKENIZE),
+                  false },
+    [OPT_DATA] = { "data", 0, ARG_FLAG, 0, 0, NULL, NULL, "control tokens in the text stay text",
+                   GROUP_INPUT, ON(TOKENIZE), false },
+    [OPT_SKIP_SPECIAL] = { "skip-special", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                           "leave control tokens out of the text", GROUP_INPUT, ON(DETOKENIZE),
+                           false },
+    [OPT_IDS] = { "ids", 0, ARG_TEXT, 0, 0, "1,2,3", NULL,
+                  "the sequence; '-' reads it from standard input (required)", GROUP_INPUT,
+                  ON(LOGITS), false },
+    [OPT_SPLIT] = { "split", 0, ARG_INTS, 1, 1e7, "33,5,1", "one shot",
+                    "evaluate in chunks of these sizes; the last one repeats", GROUP_INPUT,
+                    ON(LOGITS), false },
+    [OPT_ROWS] = { "rows", 0, ARG_ENUM, 0, 0, "all|last", "all", "which rows to write", GROUP_INPUT,
+                   ON(LOGITS), false },
+    [OPT_HIDDEN] = { "hidden", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                     "states after the final norm instead of logits", GROUP_INPUT, ON(LOGITS),
+                     false },
+    [OPT_OUT] = { "out", 'o', ARG_FILE, 0, 0, "FILE", "standard output", "where to write",
+                  GROUP_INPUT, ON(LOGITS), false },
+    [OPT_DATE] = { "date", 0, ARG_DATE, 0, 0, "YYYY-MM-DD", "today", "the date that templates see",
+                   GROUP_INPUT, TALKS | ON(RENDER), false },
+    [OPT_FIXED_DATE] = { "deterministic-date", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                         "the same as --date 2025-07-08", GROUP_INPUT, TALKS | ON(RENDER), false },
+    [OPT_MAN] = { "man", 0, ARG_FLAG, 0, 0, NULL, NULL, "print the man page", GROUP_INPUT, ON(HELP),
+                  false },
+    [OPT_COMPLETIONS] = { "completions", 0, ARG_ENUM, 0, 0, "bash|zsh|fish", NULL,
+                          "print completions for that shell", GROUP_INPUT, ON(HELP), false },
 
-    [OPT_CONTEXT] = {"context", 'c', ARG_INT, 1, 1e9, "N", "8192, or less where the model or the memory ends",
-                     "positions to reserve memory for", GROUP_MACHINE, ANSWERS | ON(MODELS), false},
-    [OPT_CONTEXTS] = {"context", 'c', ARG_INTS, 1, 1e9, "N,...", "a ladder up to the model's own",
-                      "contexts to plan for", GROUP_MACHINE, ON(PLAN), false},
-    [OPT_SEQUENCES] = {"sequences", 0, ARG_INT, 1, 1e6, "N", "1", "plan for N conversations at once", GROUP_MACHINE,
-                       ON(PLAN), false},
-    [OPT_KV] = {"kv", 0, ARG_ENUM, 0, 0, "f16|f32|bf16|q8", "f16", "type of keys and values in memory", GROUP_MACHINE,
-                COMPUTES | ON(PLAN) | ON(MODELS), false},
-    [OPT_CHUNK] = {"chunk", 0, ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together", GROUP_MACHINE,
-                   ANSWERS | ON(PLAN) | ON(MODELS) | ON(BENCH), false},
-    [OPT_MAX_MEMORY] = {"max-memory", 0, ARG_SIZE, 0, 0, "SIZE", "what is free",
-                        "refuse to use more than SIZE (500M, 6G)", GROUP_MACHINE,
-                        COMPUTES | ON(PLAN) | ON(MODELS), false},
-    [OPT_EXACT] = {"exact", 0, ARG_FLAG, 0, 0, NULL, NULL, "float32 throughout: slow, for checking", GROUP_MACHINE,
-                   COMPUTES, false},
-    [OPT_THREADS] = {"threads", 't', ARG_INT, 1, 1024, "N", "all CPUs of this process", "threads to compute with",
-                     GROUP_MACHINE, EVERYWHERE, false},
-    [OPT_ISA] = {"isa", 0, ARG_ENUM, 0, 0, "ref|avx2|avx512|amx|neon", "the best there is",
-                 "highest instruction set to use", GROUP_MACHINE, EVERYWHERE, false},
+    [OPT_CONTEXT] = { "context", 'c', ARG_INT, 1, 1e9, "N",
+                      "8192, or less where the model or the memory ends",
+                      "positions to reserve memory for", GROUP_MACHINE, ANSWERS | ON(MODELS),
+                      false },
+    [OPT_CONTEXTS] = { "context", 'c', ARG_INTS, 1, 1e9, "N,...", "a ladder up to the model's own",
+                       "contexts to plan for", GROUP_MACHINE, ON(PLAN), false },
+    [OPT_SEQUENCES] = { "sequences", 0, ARG_INT, 1, 1e6, "N", "1",
+                        "plan for N conversations at once", GROUP_MACHINE, ON(PLAN), false },
+    [OPT_KV] = { "kv", 0, ARG_ENUM, 0, 0, "f16|f32|bf16|q8", "f16",
+                 "type of keys and values in memory", GROUP_MACHINE,
+                 COMPUTES | ON(PLAN) | ON(MODELS), false },
+    [OPT_CHUNK] = { "chunk", 0, ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together",
+                    GROUP_MACHINE, ANSWERS | ON(PLAN) | ON(MODELS) | ON(BENCH), false },
+    [OPT_MAX_MEMORY] = { "max-memory", 0, ARG_SIZE, 0, 0, "SIZE", "what is free",
+                         "refuse to use more than SIZE (500M, 6G)", GROUP_MACHINE,
+                         COMPUTES | ON(PLAN) | ON(MODELS), false },
+    [OPT_EXACT] = { "exact", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                    "float32 throughout: slow, for checking", GROUP_MACHINE, COMPUTES, false },
+    [OPT_THREADS] = { "threads", 't', ARG_INT, 1, 1024, "N", "all CPUs of this process",
+                      "threads to compute with", GROUP_MACHINE, EVERYWHERE, false },
+    [OPT_ISA] = { "isa", 0, ARG_ENUM, 0, 0, "ref|avx2|avx512|amx|neon", "the best there is",
+                  "highest instruction set to use", GROUP_MACHINE, EVERYWHERE, false },
 
-    [OPT_JSON] = {"json", 'j', ARG_FLAG, 0, 0, NULL, NULL, "results and errors as JSON on standard output",
-                  GROUP_GENERAL, EVERYWHERE, false},
-    [OPT_QUIET] = {"quiet", 'q', ARG_FLAG, 0, 0, NULL, NULL, "no notes and no progress on standard error",
-                   GROUP_GENERAL, EVERYWHERE, false},
-    [OPT_HELP] = {"help", 'h', ARG_FLAG, 0, 0, NULL, NULL, "help on the command", GROUP_GENERAL, EVERYWHERE, false},
-    [OPT_VERSION] = {"version", 'V', ARG_FLAG, 0, 0, NULL, NULL, "print the version", GROUP_GENERAL, EVERYWHERE, false},
+    [OPT_JSON] = { "json", 'j', ARG_FLAG, 0, 0, NULL, NULL,
+                   "results and errors as JSON on standard output", GROUP_GENERAL, EVERYWHERE,
+                   false },
+    [OPT_QUIET] = { "quiet", 'q', ARG_FLAG, 0, 0, NULL, NULL,
+                    "no notes and no progress on standard error", GROUP_GENERAL, EVERYWHERE,
+                    false },
+    [OPT_HELP] = { "help", 'h', ARG_FLAG, 0, 0, NULL, NULL, "help on the command", GROUP_GENERAL,
+                   EVERYWHERE, false },
+    [OPT_VERSION] = { "version", 'V', ARG_FLAG, 0, 0, NULL, NULL, "print the version",
+                      GROUP_GENERAL, EVERYWHERE, false },
 };

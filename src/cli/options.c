@@ -19,7 +19,8 @@
 
 bool parse_int(const char *text, int64_t *out) {
     char *end;
-    if (!((text[0] >= '0' && text[0] <= '9') || (text[0] == '-' && text[1] >= '0' && text[1] <= '9')))
+    if (!((text[0] >= '0' && text[0] <= '9') ||
+          (text[0] == '-' && text[1] >= '0' && text[1] <= '9')))
         return false;
     errno = 0;
     long long v = strtoll(text, &end, 10);
@@ -45,11 +46,24 @@ bool parse_size(const char *text, uint64_t *bytes) {
         return false;
     double v = strtod(text, &end), unit = 1;
     switch (*end) {
-    case 'k': case 'K': unit = 1024.0; break;
-    case 'm': case 'M': unit = 1024.0 * 1024; break;
-    case 'g': case 'G': unit = 1024.0 * 1024 * 1024; break;
-    case 't': case 'T': unit = 1024.0 * 1024 * 1024 * 1024; break;
-    default: break;
+    case 'k':
+    case 'K':
+        unit = 1024.0;
+        break;
+    case 'm':
+    case 'M':
+        unit = 1024.0 * 1024;
+        break;
+    case 'g':
+    case 'G':
+        unit = 1024.0 * 1024 * 1024;
+        break;
+    case 't':
+    case 'T':
+        unit = 1024.0 * 1024 * 1024 * 1024;
+        break;
+    default:
+        break;
     }
     if (unit > 1)
         end++;
@@ -75,8 +89,8 @@ static int64_t days_from_date(int64_t year, unsigned month, unsigned day) {
 }
 
 bool parse_date(const char *text, int64_t *seconds) {
-    static const unsigned char length[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    unsigned part[3] = {0, 0, 0};
+    static const unsigned char length[12] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+    unsigned part[3] = { 0, 0, 0 };
     if (strlen(text) != 10)
         return false;
     for (size_t i = 0, k = 0; i < 10; i++) {
@@ -117,7 +131,8 @@ int64_t *parse_ints(const char *text, size_t *n, const char **bad) {
         }
         if (used == room) {
             room = room ? room * 2 : 64;
-            int64_t *more = room <= SIZE_MAX / sizeof *list ? realloc(list, room * sizeof *list) : NULL;
+            int64_t *more =
+                room <= SIZE_MAX / sizeof *list ? realloc(list, room * sizeof *list) : NULL;
             if (!more) {
                 *bad = "out of memory";
                 free(list);
@@ -169,7 +184,8 @@ static size_t distance(const char *a, const char *b) {
                 best = last[j] + 1;
             if (now[j - 1] + 1 < best)
                 best = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                before[j - 2] + 1 < best)
                 best = before[j - 2] + 1;
             now[j] = best;
         }
@@ -246,16 +262,18 @@ static bool usage_error(struct parsed *p, const char *format, ...) {
     return false;
 }
 
-static bool check_int(struct parsed *p, const struct option_row *row, const char *origin, const char *text,
-                      struct option_value *v) {
+static bool check_int(struct parsed *p, const struct option_row *row, const char *origin,
+                      const char *text, struct option_value *v) {
     if (!parse_int(text, &v->integer))
         return usage_error(p, "%s wants a whole number, not '%s'", origin, text);
     if ((double)v->integer < row->low || (double)v->integer > row->high)
-        return usage_error(p, "%s is %s, allowed are %.0f to %.0f", origin, text, row->low, row->high);
+        return usage_error(p, "%s is %s, allowed are %.0f to %.0f", origin, text, row->low,
+                           row->high);
     return true;
 }
 
-static bool check_ints(struct parsed *p, const struct option_row *row, const char *origin, const char *text) {
+static bool check_ints(struct parsed *p, const struct option_row *row, const char *origin,
+                       const char *text) {
     size_t n = 0;
     const char *bad = NULL;
     int64_t *list = parse_ints(text, &n, &bad);
@@ -263,15 +281,16 @@ static bool check_ints(struct parsed *p, const struct option_row *row, const cha
         return usage_error(p, "%s wants numbers with commas between them, not '%s'", origin, text);
     for (size_t i = 0; i < n; i++)
         if ((double)list[i] < row->low || (double)list[i] > row->high) {
-            usage_error(p, "%s holds %lld, allowed are %.0f to %.0f", origin, (long long)list[i], row->low, row->high);
+            usage_error(p, "%s holds %lld, allowed are %.0f to %.0f", origin, (long long)list[i],
+                        row->low, row->high);
             break;
         }
     free(list);
     return !p->error[0];
 }
 
-static bool check_word(struct parsed *p, const struct option_row *row, const char *origin, const char *text,
-                       struct option_value *v) {
+static bool check_word(struct parsed *p, const struct option_row *row, const char *origin,
+                       const char *text, struct option_value *v) {
     char word[32];
     for (unsigned i = 0; option_word(row, i, word, sizeof word); i++)
         if (strcmp(word, text) == 0) {
@@ -287,14 +306,21 @@ bool options_set(struct parsed *p, enum option_id id, const char *text, const ch
     uint64_t bytes;
     bool ok = true;
     switch (row->kind) {
-    case ARG_INT: ok = check_int(p, row, origin, text, v); break;
-    case ARG_INTS: ok = check_ints(p, row, origin, text); break;
-    case ARG_ENUM: ok = check_word(p, row, origin, text, v); break;
+    case ARG_INT:
+        ok = check_int(p, row, origin, text, v);
+        break;
+    case ARG_INTS:
+        ok = check_ints(p, row, origin, text);
+        break;
+    case ARG_ENUM:
+        ok = check_word(p, row, origin, text, v);
+        break;
     case ARG_FLOAT:
         if (!parse_float(text, &v->number))
             ok = usage_error(p, "%s wants a number, not '%s'", origin, text);
         else if (v->number < row->low || v->number > row->high)
-            ok = usage_error(p, "%s is %s, allowed are %g to %g", origin, text, row->low, row->high);
+            ok =
+                usage_error(p, "%s is %s, allowed are %g to %g", origin, text, row->low, row->high);
         break;
     case ARG_DATE:
         if (!parse_date(text, &v->integer))
@@ -306,7 +332,11 @@ bool options_set(struct parsed *p, enum option_id id, const char *text, const ch
         else
             v->integer = (int64_t)bytes;
         break;
-    case ARG_FLAG: case ARG_TEXT: case ARG_FILE: case ARG_OPTIONAL: break;
+    case ARG_FLAG:
+    case ARG_TEXT:
+    case ARG_FILE:
+    case ARG_OPTIONAL:
+        break;
     }
     if (!ok)
         return false;
@@ -331,7 +361,7 @@ static bool unknown_option(struct parsed *p, const char *arg, const char *name, 
     if (p->command == CMD_HOME && elsewhere)
         return usage_error(p, "'%s' belongs after a command", arg);
     usage_error(p, "unknown option '%s'", arg);
-    struct option_walk walk = {mask};
+    struct option_walk walk = { mask };
     const char *near = nearest_name(word, next_option, &walk);
     if (near)
         snprintf(p->hint, sizeof p->hint, "did you mean --%s?", near);
@@ -363,10 +393,11 @@ static bool long_option(struct parsed *p, int argc, char **argv, int *i, uint32_
 static bool short_options(struct parsed *p, int argc, char **argv, int *i, uint32_t mask) {
     for (const char *c = argv[*i] + 1; *c; c++) {
         enum option_id id = find_letter(*c, mask);
-        char origin[3] = {'-', *c, 0};
+        char origin[3] = { '-', *c, 0 };
         if (id == OPT_COUNT) {
             if (find_letter(*c, UINT32_MAX) != OPT_COUNT && p->command != CMD_HOME)
-                return usage_error(p, "'%s' is not an option of 'slm %s'", origin, command_table[p->command].name);
+                return usage_error(p, "'%s' is not an option of 'slm %s'", origin,
+                                   command_table[p->command].name);
             return usage_error(p, "unknown option '%s' in '%s'", origin, argv[*i]);
         }
         if (option_table[id].kind == ARG_FLAG) {
@@ -415,7 +446,8 @@ static bool find_command(struct parsed *p, int argc, char **argv, int *at) {
             id = find_name(a + 2, strlen(a + 2), UINT32_MAX);
         else if (a[1] != '-' && !a[2])
             id = find_letter(a[1], UINT32_MAX);
-        if (id != OPT_COUNT && option_table[id].kind != ARG_FLAG && option_table[id].kind != ARG_OPTIONAL)
+        if (id != OPT_COUNT && option_table[id].kind != ARG_FLAG &&
+            option_table[id].kind != ARG_OPTIONAL)
             i++;
     }
     return true;

@@ -45,9 +45,9 @@ struct command_row {
 enum arg_kind {
     ARG_FLAG,
     ARG_TEXT,
-    ARG_INT,      /* low..high */
-    ARG_FLOAT,    /* low..high */
-    ARG_ENUM,     /* value is "a|b|c" */
+    ARG_INT,   /* low..high */
+    ARG_FLOAT, /* low..high */
+    ARG_ENUM,  /* value is "a|b|c" */
     ARG_FILE,
     ARG_DATE,     /* YYYY-MM-DD */
     ARG_SIZE,     /* bytes with K, M, G (powers of 1024) */
@@ -55,7 +55,15 @@ enum arg_kind {
     ARG_OPTIONAL, /* text that only --name=TEXT gives */
 };
 
-enum option_group { GROUP_ANSWER, GROUP_SAMPLING, GROUP_CHAT, GROUP_INPUT, GROUP_MACHINE, GROUP_GENERAL, GROUP_COUNT };
+enum option_group {
+    GROUP_ANSWER,
+    GROUP_SAMPLING,
+    GROUP_CHAT,
+    GROUP_INPUT,
+    GROUP_MACHINE,
+    GROUP_GENERAL,
+    GROUP_COUNT
+};
 
 enum option_id {
     OPT_SYSTEM,
@@ -146,9 +154,9 @@ extern const char *const group_titles[GROUP_COUNT];
 
 struct option_value {
     bool set;
-    const char *text;           /* as written; the last one of a repeated option */
-    double number;              /* ARG_FLOAT; ARG_ENUM: index of the word */
-    int64_t integer;            /* ARG_INT, ARG_SIZE; ARG_DATE: seconds since the epoch */
+    const char *text;            /* as written; the last one of a repeated option */
+    double number;               /* ARG_FLOAT; ARG_ENUM: index of the word */
+    int64_t integer;             /* ARG_INT, ARG_SIZE; ARG_DATE: seconds since the epoch */
     const char *all[MAX_REPEAT]; /* of a repeated option */
     size_t n;
 };

@@ -72,7 +72,8 @@ static int dump_piece(const char *data, size_t n, void *user) {
 
 bool out_json(struct output *o, json_t *value, bool compact) {
     keep_json(value);
-    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(9) | (compact ? JSON_COMPACT : JSON_INDENT(2));
+    size_t flags =
+        JSON_ENCODE_ANY | JSON_REAL_PRECISION(9) | (compact ? JSON_COMPACT : JSON_INDENT(2));
     bool ok = json_dump_callback(value, dump_piece, o, flags) == 0;
     json_decref(value);
     return ok && out_write(o, "\n", 1);

@@ -69,17 +69,21 @@ static void free_names(char **names, size_t n) {
     free(names);
 }
 
-static void add(struct disk_list *list, const char *path, const char *place, const char *id, const char *quant,
-                uint64_t bytes, bool folder) {
+static void add(struct disk_list *list, const char *path, const char *place, const char *id,
+                const char *quant, uint64_t bytes, bool folder) {
     if (list->n == list->room)
-        list->items = keep(realloc(list->items, (list->room = list->room ? list->room * 2 : 8) * sizeof *list->items));
+        list->items = keep(realloc(list->items, (list->room = list->room ? list->room * 2 : 8) *
+                                                    sizeof *list->items));
     struct disk_model *m = &list->items[list->n++];
-    *m = (struct disk_model){.path = keep(strdup(path)), .place = place, .id = id, .bytes = bytes, .folder = folder};
+    *m = (struct disk_model){
+        .path = keep(strdup(path)), .place = place, .id = id, .bytes = bytes, .folder = folder
+    };
     snprintf(m->quant, sizeof m->quant, "%s", quant);
 }
 
 /* One file of a folder that may be known as `id` (NULL: judge by the file's own name). */
-static void take_gguf(struct disk_list *list, const char *dir, const char *name, const char *place, const char *id) {
+static void take_gguf(struct disk_list *list, const char *dir, const char *name, const char *place,
+                      const char *id) {
     const char *own = match_file(name);
     char quant[24], *path;
     if (!ends_with(name, ".gguf") || strncasecmp(name, "mmproj", 6) == 0 || strstr(name, "-of-0"))
@@ -95,8 +99,8 @@ static void take_gguf(struct disk_list *list, const char *dir, const char *name,
 }
 
 /* A folder in Hugging Face layout: config.json and safetensors. */
-static void take_folder(struct disk_list *list, const char *dir, char **names, size_t n, const char *place,
-                        const char *id) {
+static void take_folder(struct disk_list *list, const char *dir, char **names, size_t n,
+                        const char *place, const char *id) {
     uint64_t bytes = 0;
     bool config = false;
     for (size_t i = 0; i < n && id; i++) {
@@ -135,7 +139,8 @@ static void scan_tree(struct disk_list *list, const char *root, const char *plac
             char **inner = list_folder(path, &m);
             take_repo(list, path, place, match_repo(names[i]));
             for (size_t k = 0; k < m; k++) {
-                char *below = text_printf("%s/%s", path, inner[k]), *repo = text_printf("%s/%s", names[i], inner[k]);
+                char *below = text_printf("%s/%s", path, inner[k]),
+                     *repo = text_printf("%s/%s", names[i], inner[k]);
                 if (is_folder(below))
                     take_repo(list, below, place, match_repo(repo));
                 free(below);
@@ -151,7 +156,8 @@ static void scan_tree(struct disk_list *list, const char *root, const char *plac
 /* The snapshot that refs/main names, else the last one. Returns owned or NULL. */
 static char *hub_snapshot(const char *repo_dir) {
     size_t n;
-    char *ref = text_printf("%s/refs/main", repo_dir), *commit = read_path(ref, 256, &n), *path = NULL;
+    char *ref = text_printf("%s/refs/main", repo_dir), *commit = read_path(ref, 256, &n),
+         *path = NULL;
     free(ref);
     if (commit) {
         commit[strcspn(commit, " \r\n")] = 0;
@@ -181,7 +187,8 @@ static void scan_hub(struct disk_list *list, const char *root) {
             memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
         }
         const char *id = match_repo(repo);
-        char *dir = id ? text_printf("%s/%s", root, names[i]) : NULL, *snapshot = dir ? hub_snapshot(dir) : NULL;
+        char *dir = id ? text_printf("%s/%s", root, names[i]) : NULL,
+             *snapshot = dir ? hub_snapshot(dir) : NULL;
         if (snapshot)
             take_repo(list, snapshot, "Hugging Face cache", id);
         free(snapshot);
@@ -202,7 +209,8 @@ static char *ollama_blob(const char *root, const char *manifest) {
         const char *digest = json_string_value(json_object_get(layer, "digest"));
         if (path || !type || !digest || strcmp(type, "application/vnd.ollama.image.model") != 0)
             continue;
-        if (strncmp(digest, "sha256:", 7) == 0 && strspn(digest + 7, "0123456789abcdef") == strlen(digest + 7))
+        if (strncmp(digest, "sha256:", 7) == 0 &&
+            strspn(digest + 7, "0123456789abcdef") == strlen(digest + 7))
             path = text_printf("%s/blobs/sha256-%s", root, digest + 7);
     }
     json_decref(doc);
@@ -210,8 +218,8 @@ static char *ollama_blob(const char *root, const char *manifest) {
     return path;
 }
 
-static void take_manifest(struct disk_list *list, const char *root, const char *manifest, const char *space,
-                          const char *name, const char *tag, bool hub) {
+static void take_manifest(struct disk_list *list, const char *root, const char *manifest,
+                          const char *space, const char *name, const char *tag, bool hub) {
     char repo[512], quant[24], tagged[300];
     snprintf(repo, sizeof repo, "%.200s/%.200s", space, name);
     const char *id = hub ? match_repo(repo) : match_ollama(name, tag);
@@ -296,8 +304,10 @@ void disk_free(struct disk_list *list) {
 /* Eight bits are near lossless and read the least of what is; below them the larger the better, and
  * full precision costs the most time for nothing that shows. */
 static unsigned quant_rank(const char *quant) {
-    static const char *const order[] = {"q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s",
-                                        "iq4_xs", "iq4_nl", "q4_1", "q4_0", "bf16", "f16", "safetensors", "f32"};
+    static const char *const order[] = { "q8_0",   "q6_k",   "q5_k_m",      "q5_k_s",
+                                         "q5_1",   "q5_0",   "q4_k_m",      "q4_k_s",
+                                         "iq4_xs", "iq4_nl", "q4_1",        "q4_0",
+                                         "bf16",   "f16",    "safetensors", "f32" };
     for (unsigned i = 0; i < ARRAY_LEN(order); i++)
         if (strcmp(order[i], quant) == 0)
             return i;
@@ -314,7 +324,8 @@ const struct slm_hub_file *default_file(const slm_card *card) {
     return best;
 }
 
-const struct disk_model *disk_best(const struct disk_list *list, const char *id, const char *quant, uint64_t memory) {
+const struct disk_model *disk_best(const struct disk_list *list, const char *id, const char *quant,
+                                   uint64_t memory) {
     const struct disk_model *best = NULL;
     bool best_fits = false;
     for (size_t i = 0; i < list->n; i++) {

@@ -22,10 +22,13 @@ struct store {
 
 /* [i] brings version i to i + 1. */
 static const char *const migrations[STORE_VERSION] = {
-    "CREATE TABLE conversation(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, model TEXT NOT NULL,"
+    "CREATE TABLE conversation(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, model TEXT "
+    "NOT NULL,"
     " system TEXT, created INTEGER NOT NULL, changed INTEGER NOT NULL);"
-    "CREATE TABLE message(conversation INTEGER NOT NULL REFERENCES conversation(id) ON DELETE CASCADE,"
-    " position INTEGER NOT NULL, role TEXT NOT NULL, content TEXT NOT NULL, reasoning TEXT, finish TEXT,"
+    "CREATE TABLE message(conversation INTEGER NOT NULL REFERENCES conversation(id) ON DELETE "
+    "CASCADE,"
+    " position INTEGER NOT NULL, role TEXT NOT NULL, content TEXT NOT NULL, reasoning TEXT, finish "
+    "TEXT,"
     " created INTEGER NOT NULL, PRIMARY KEY(conversation, position)) WITHOUT ROWID;"
     "CREATE INDEX conversation_changed ON conversation(changed);",
 };
@@ -95,18 +98,20 @@ struct store *store_open(struct cli *c) {
     struct store *s = keep(calloc(1, sizeof *s));
     int64_t version = 0;
     mode_t before = umask(077); /* conversations are private */
-    bool ok = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK;
-    ok = ok && sqlite3_busy_timeout(s->db, WAIT_MS) == SQLITE_OK && run_sql(s, "PRAGMA journal_mode = WAL") &&
-         run_sql(s, "PRAGMA synchronous = FULL") && run_sql(s, "PRAGMA foreign_keys = ON") && migrate(s, &version);
+    bool ok = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) ==
+              SQLITE_OK;
+    ok = ok && sqlite3_busy_timeout(s->db, WAIT_MS) == SQLITE_OK &&
+         run_sql(s, "PRAGMA journal_mode = WAL") && run_sql(s, "PRAGMA synchronous = FULL") &&
+         run_sql(s, "PRAGMA foreign_keys = ON") && migrate(s, &version);
     umask(before);
     if (!ok) {
         if (version > STORE_VERSION)
             report(c, EXIT_COULD_NOT, "E_STATE", "--no-save    chats without the file",
-                   "%s was written by a newer slm (version %lld, this one knows %d)", path, (long long)version,
-                   STORE_VERSION);
+                   "%s was written by a newer slm (version %lld, this one knows %d)", path,
+                   (long long)version, STORE_VERSION);
         else
-            report(c, EXIT_COULD_NOT, "E_IO", "--no-save    chats without the file", "cannot use %s: %s", path,
-                   s->db ? store_error(s) : "out of memory");
+            report(c, EXIT_COULD_NOT, "E_IO", "--no-save    chats without the file",
+                   "cannot use %s: %s", path, s->db ? store_error(s) : "out of memory");
         store_close(s);
         s = NULL;
     }
@@ -123,22 +128,24 @@ void store_close(struct store *s) {
 
 /* ------------------------------------------------------------------ read */
 
-bool store_list(struct store *s, bool (*each)(void *user, const struct store_row *row), void *user) {
+bool store_list(struct store *s, bool (*each)(void *user, const struct store_row *row),
+                void *user) {
     sqlite3_stmt *st = prepare(
-        s, "SELECT c.id, c.name, c.model, c.system, c.changed,"
-           " (SELECT count(*) FROM message WHERE conversation = c.id AND role = 'user'),"
-           " (SELECT substr(content, 1, 200) FROM message WHERE conversation = c.id AND role = 'user'"
-           "  ORDER BY position LIMIT 1)"
-           " FROM conversation c ORDER BY c.changed DESC, c.id DESC");
+        s,
+        "SELECT c.id, c.name, c.model, c.system, c.changed,"
+        " (SELECT count(*) FROM message WHERE conversation = c.id AND role = 'user'),"
+        " (SELECT substr(content, 1, 200) FROM message WHERE conversation = c.id AND role = 'user'"
+        "  ORDER BY position LIMIT 1)"
+        " FROM conversation c ORDER BY c.changed DESC, c.id DESC");
     int step = SQLITE_ERROR;
     while (st && (step = sqlite3_step(st)) == SQLITE_ROW) {
-        struct store_row row = {.id = sqlite3_column_int64(st, 0),
-                                .name = (const char *)sqlite3_column_text(st, 1),
-                                .model = (const char *)sqlite3_column_text(st, 2),
-                                .system = (const char *)sqlite3_column_text(st, 3),
-                                .changed = sqlite3_column_int64(st, 4),
-                                .turns = sqlite3_column_int64(st, 5),
-                                .first = (const char *)sqlite3_column_text(st, 6)};
+        struct store_row row = { .id = sqlite3_column_int64(st, 0),
+                                 .name = (const char *)sqlite3_column_text(st, 1),
+                                 .model = (const char *)sqlite3_column_text(st, 2),
+                                 .system = (const char *)sqlite3_column_text(st, 3),
+                                 .changed = sqlite3_column_int64(st, 4),
+                                 .turns = sqlite3_column_int64(st, 5),
+                                 .first = (const char *)sqlite3_column_text(st, 6) };
         if (!each(user, &row)) {
             step = SQLITE_DONE;
             break;
@@ -152,7 +159,8 @@ int64_t store_find(struct store *s, const char *key, const char *model) {
     int64_t number, id = 0;
     sqlite3_stmt *st;
     if (!key || !key[0]) {
-        st = prepare(s, "SELECT id FROM conversation WHERE ?1 IS NULL OR model = ?1 ORDER BY changed DESC, id DESC LIMIT 1");
+        st = prepare(s, "SELECT id FROM conversation WHERE ?1 IS NULL OR model = ?1 ORDER BY "
+                        "changed DESC, id DESC LIMIT 1");
         if (st)
             bind_text(st, 1, model);
         return one_number(st, 0);
@@ -177,7 +185,7 @@ static char *column_copy(sqlite3_stmt *st, int at) {
 
 static void append_row(json_t *messages, sqlite3_stmt *st) {
     json_t *m = keep_json(json_object());
-    static const char *const keys[] = {"role", "content", "reasoning_content", "finish"};
+    static const char *const keys[] = { "role", "content", "reasoning_content", "finish" };
     for (int i = 0; i < 4; i++) {
         const char *text = (const char *)sqlite3_column_text(st, i);
         json_t *value = text ? json_stringn(text, (size_t)sqlite3_column_bytes(st, i)) : NULL;
@@ -198,7 +206,8 @@ bool store_load(struct store *s, int64_t id, json_t *messages, char **model, cha
         *system = column_copy(st, 1);
     }
     sqlite3_finalize(st);
-    st = ok ? prepare(s, "SELECT role, content, reasoning, finish FROM message WHERE conversation = ?1 ORDER BY position")
+    st = ok ? prepare(s, "SELECT role, content, reasoning, finish FROM message WHERE conversation "
+                         "= ?1 ORDER BY position")
             : NULL;
     if (st)
         sqlite3_bind_int64(st, 1, id);
@@ -211,8 +220,10 @@ bool store_load(struct store *s, int64_t id, json_t *messages, char **model, cha
 
 /* ------------------------------------------------------------------ write */
 
-static bool new_conversation(struct store *s, const char *model, const char *system, int64_t now, int64_t *id) {
-    sqlite3_stmt *st = prepare(s, "INSERT INTO conversation(model, system, created, changed) VALUES(?1, ?2, ?3, ?3)");
+static bool new_conversation(struct store *s, const char *model, const char *system, int64_t now,
+                             int64_t *id) {
+    sqlite3_stmt *st = prepare(
+        s, "INSERT INTO conversation(model, system, created, changed) VALUES(?1, ?2, ?3, ?3)");
     if (!st)
         return false;
     bind_text(st, 1, model);
@@ -224,8 +235,10 @@ static bool new_conversation(struct store *s, const char *model, const char *sys
     return true;
 }
 
-static bool touch_conversation(struct store *s, const char *model, const char *system, int64_t now, int64_t id) {
-    sqlite3_stmt *st = prepare(s, "UPDATE conversation SET model = ?1, system = ?2, changed = ?3 WHERE id = ?4");
+static bool touch_conversation(struct store *s, const char *model, const char *system, int64_t now,
+                               int64_t id) {
+    sqlite3_stmt *st =
+        prepare(s, "UPDATE conversation SET model = ?1, system = ?2, changed = ?3 WHERE id = ?4");
     if (!st)
         return false;
     bind_text(st, 1, model);
@@ -235,16 +248,19 @@ static bool touch_conversation(struct store *s, const char *model, const char *s
     return finish(st);
 }
 
-static bool insert_message(struct store *s, int64_t id, size_t position, const json_t *m, int64_t now) {
-    sqlite3_stmt *st = prepare(s, "INSERT INTO message(conversation, position, role, content, reasoning, finish, created)"
-                                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)");
+static bool insert_message(struct store *s, int64_t id, size_t position, const json_t *m,
+                           int64_t now) {
+    sqlite3_stmt *st = prepare(
+        s, "INSERT INTO message(conversation, position, role, content, reasoning, finish, created)"
+           " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)");
     if (!st)
         return false;
     sqlite3_bind_int64(st, 1, id);
     sqlite3_bind_int64(st, 2, (sqlite3_int64)position);
     bind_text(st, 3, json_string_value(json_object_get(m, "role")));
     const json_t *content = json_object_get(m, "content");
-    sqlite3_bind_text64(st, 4, json_string_value(content), json_string_length(content), SQLITE_TRANSIENT, SQLITE_UTF8);
+    sqlite3_bind_text64(st, 4, json_string_value(content), json_string_length(content),
+                        SQLITE_TRANSIENT, SQLITE_UTF8);
     bind_text(st, 5, json_string_value(json_object_get(m, "reasoning_content")));
     bind_text(st, 6, json_string_value(json_object_get(m, "finish")));
     sqlite3_bind_int64(st, 7, now);
@@ -258,7 +274,8 @@ static int64_t stored_messages(struct store *s, int64_t id) {
     return one_number(st, -1);
 }
 
-bool store_save(struct store *s, int64_t *id, const char *model, const char *system, json_t *messages, size_t from) {
+bool store_save(struct store *s, int64_t *id, const char *model, const char *system,
+                json_t *messages, size_t from) {
     int64_t now = (int64_t)time(NULL), into = *id;
     s->failed[0] = 0;
     if (!run_sql(s, "BEGIN IMMEDIATE"))

@@ -25,7 +25,7 @@ void term_init(struct term *t) {
 /* ------------------------------------------------------------------ numbers */
 
 const char *format_bytes(uint64_t bytes, char *text, size_t size) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
     double v = (double)bytes;
     size_t unit = 0;
     while (v >= 999.5 && unit + 1 < ARRAY_LEN(units)) {
@@ -72,7 +72,8 @@ size_t text_columns(const char *s, size_t n) {
 
 enum { FIRST_MS = 1000, EVERY_MS = 100 };
 
-void progress_start(struct progress *p, const struct term *t, bool quiet, const char *label, const char *unit) {
+void progress_start(struct progress *p, const struct term *t, bool quiet, const char *label,
+                    const char *unit) {
     memset(p, 0, sizeof *p);
     p->term = t;
     p->enabled = t->err_tty && !quiet;
@@ -85,7 +86,8 @@ void progress_step(struct progress *p, uint64_t done, uint64_t total) {
     if (!p->enabled)
         return;
     uint64_t now = clock_ns();
-    if (now - p->start_ns < FIRST_MS * UINT64_C(1000000) || now - p->last_ns < EVERY_MS * UINT64_C(1000000))
+    if (now - p->start_ns < FIRST_MS * UINT64_C(1000000) ||
+        now - p->last_ns < EVERY_MS * UINT64_C(1000000))
         return;
     p->last_ns = now;
     char line[256], a[32], b[32], left[64] = "", rate[40] = "";
@@ -95,14 +97,16 @@ void progress_step(struct progress *p, uint64_t done, uint64_t total) {
                  format_seconds(seconds / (double)done * (double)(total - done), a, sizeof a));
     bool size = strcmp(p->unit, "B") == 0;
     if (size && done)
-        snprintf(rate, sizeof rate, ", %s/s", format_bytes((uint64_t)((double)done / seconds), a, sizeof a));
+        snprintf(rate, sizeof rate, ", %s/s",
+                 format_bytes((uint64_t)((double)done / seconds), a, sizeof a));
     const char *(*format)(uint64_t, char *, size_t) = size ? format_bytes : format_count;
     if (total)
-        snprintf(line, sizeof line, "%s %3.0f %%  %s of %s%s%s%s%s", p->label, 100.0 * (double)done / (double)total,
-                 format(done, a, sizeof a), format(total, b, sizeof b), size ? "" : " ", size ? "" : p->unit, rate, left);
+        snprintf(line, sizeof line, "%s %3.0f %%  %s of %s%s%s%s%s", p->label,
+                 100.0 * (double)done / (double)total, format(done, a, sizeof a),
+                 format(total, b, sizeof b), size ? "" : " ", size ? "" : p->unit, rate, left);
     else
-        snprintf(line, sizeof line, "%s %s%s%s", p->label, format(done, a, sizeof a), size ? "" : " ",
-                 size ? "" : p->unit);
+        snprintf(line, sizeof line, "%s %s%s%s", p->label, format(done, a, sizeof a),
+                 size ? "" : " ", size ? "" : p->unit);
     if (p->term->width < sizeof line)
         line[p->term->width - 1] = 0;
     fprintf(stderr, "\r%s\033[K", line);
