@@ -104,14 +104,16 @@ struct plan_request {
     enum kv_type kv;
     unsigned threads;
     bool exact;
+    uint64_t session_bytes;    /* what a session holds besides: sampler, ids */
+    uint64_t vocabulary_bytes; /* tokenizer and template */
 };
 struct plan {
     uint64_t
         weights_file; /* bytes of tensors in the file that stay mapped and are read while running */
     uint64_t weights_packed; /* bytes of panels in memory */
     uint64_t kv_per_sequence, kv;
-    uint64_t scratch;    /* rows, logits, per-thread */
-    uint64_t vocabulary; /* tokenizer and template, estimated from their sizes */
+    uint64_t scratch;    /* of all sequences: rows, logits, per-thread, session_bytes */
+    uint64_t vocabulary; /* as requested */
     uint64_t total;      /* expected peak of the process beyond its own code */
 };
 slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k,
