@@ -244,6 +244,25 @@ static void test_other(void **state) {
         expect(&changes[i]);
 }
 
+/* The base model of a known one bears its name and computes the same, in a shorter context. */
+static void test_sister(void **state) {
+    (void)state;
+    struct facts f;
+    slm_why why;
+    json_t *c = config_of(model_by_name("qwen3-0.6b"));
+    json_object_set_new(c, "max_position_embeddings", json_integer(32768));
+    assert_int_equal(read_config(c, NULL, "Qwen3-0.6B-Base", &f, &why), SLM_OK);
+    assert_int_equal(f.trust, TRUST_DERIVED);
+    assert_null(f.known);
+    assert_string_equal(f.m.name, "Qwen3-0.6B-Base");
+    assert_int_equal(f.m.context, 32768);
+    facts_free(&f);
+    c = config_of(model_by_name("qwen3-0.6b"));
+    json_object_set_new(c, "max_position_embeddings", json_integer(32768));
+    json_object_set_new(c, "rope_theta", json_real(1e4));
+    assert_int_equal(read_config(c, NULL, "Qwen3-0.6B-Base", &f, &why), SLM_E_MISMATCH);
+}
+
 static void test_refused(void **state) {
     (void)state;
     static const struct change changes[] = {
@@ -700,13 +719,13 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_models),    cmocka_unit_test(test_equal_numbers),
-        cmocka_unit_test(test_altered),         cmocka_unit_test(test_other),
-        cmocka_unit_test(test_refused),         cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_rope_parameters), cmocka_unit_test(test_nested),
-        cmocka_unit_test(test_generation),      cmocka_unit_test(test_vendor_files),
-        cmocka_unit_test(test_gguf_known),      cmocka_unit_test(test_gguf_refused),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_known_models), cmocka_unit_test(test_equal_numbers),
+        cmocka_unit_test(test_altered),      cmocka_unit_test(test_other),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_sister),
+        cmocka_unit_test(test_malformed),    cmocka_unit_test(test_rope_parameters),
+        cmocka_unit_test(test_nested),       cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_vendor_files), cmocka_unit_test(test_gguf_known),
+        cmocka_unit_test(test_gguf_refused), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
