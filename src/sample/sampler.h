@@ -23,18 +23,22 @@ struct sampler;
 
 /* For logits of `vocab` entries. allowed: bit set over ids [ceil(vocab/32)], borrowed for the
  * sampler's life, or NULL: ids that exist at all. Everything is allocated here. */
-slm_err sampler_new(const struct slm_hooks *h, uint32_t vocab, const uint32_t *allowed, struct sampler **out,
-                    slm_why *why);
+slm_err sampler_new(const struct slm_hooks *h, uint32_t vocab, const uint32_t *allowed,
+                    struct sampler **out, slm_why *why);
 void sampler_free(struct sampler *s);
+/* Bytes that sampler_new asks for. */
+uint64_t sampler_bytes(uint32_t vocab);
 
 /* Checks the parameters (E_ARG names the one that is out of range) and starts a new output.
  * prompt [n]: ids that the repetition penalty counts from the start. bias is borrowed until the next
  * begin. Cost: O(vocab). */
-slm_err sampler_begin(struct sampler *s, const slm_sampling *p, const int32_t *prompt, size_t n, slm_why *why);
+slm_err sampler_begin(struct sampler *s, const slm_sampling *p, const int32_t *prompt, size_t n,
+                      slm_why *why);
 
 /* Chooses an id. logits [vocab] are not changed. mask: bit set of ids that may come next, or NULL.
  * E_NUMERIC: a logit is not a number; E_STATE: nothing may come next. Does not count the id. */
-slm_err sampler_pick(struct sampler *s, const float *logits, const uint32_t *mask, int32_t *id, slm_why *why);
+slm_err sampler_pick(struct sampler *s, const float *logits, const uint32_t *mask, int32_t *id,
+                     slm_why *why);
 /* Counts an id as part of the output (chosen or forced) and moves on to the next draw. */
 void sampler_accept(struct sampler *s, int32_t id);
 

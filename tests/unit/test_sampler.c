@@ -149,7 +149,7 @@ static void check_distribution(const slm_sampling *p, const float *logits) {
     struct sampler *s = make(NULL);
     struct ref r;
     double want[V];
-    int got[V] = {0}, draws = 4000;
+    int got[V] = { 0 }, draws = 4000;
     for (int i = 0; i < V; i++)
         r.score[i] = (double)(logits[i] / p->temperature);
     ref_top_k(&r, p->top_k);
@@ -176,10 +176,15 @@ static void check_distribution(const slm_sampling *p, const float *logits) {
 static void test_filters(void **unused) {
     (void)unused;
     float logits[V];
-    static const struct { float t, top_p, min_p, typical; uint32_t k; } cases[] = {
-        {1.0f, 1.0f, 0.0f, 1.0f, 0},  {0.7f, 1.0f, 0.0f, 1.0f, 5},   {1.0f, 0.9f, 0.0f, 1.0f, 0},
-        {0.6f, 0.95f, 0.0f, 1.0f, 20}, {1.5f, 1.0f, 0.1f, 1.0f, 0},  {1.0f, 1.0f, 0.0f, 0.5f, 0},
-        {1.0f, 0.8f, 0.05f, 0.9f, 50}, {1.0f, 0.0f, 0.0f, 1.0f, 0},  {2.0f, 0.3f, 0.0f, 1.0f, 0},
+    static const struct {
+        float t, top_p, min_p, typical;
+        uint32_t k;
+    } cases[] = {
+        { 1.0f, 1.0f, 0.0f, 1.0f, 0 },   { 0.7f, 1.0f, 0.0f, 1.0f, 5 },
+        { 1.0f, 0.9f, 0.0f, 1.0f, 0 },   { 0.6f, 0.95f, 0.0f, 1.0f, 20 },
+        { 1.5f, 1.0f, 0.1f, 1.0f, 0 },   { 1.0f, 1.0f, 0.0f, 0.5f, 0 },
+        { 1.0f, 0.8f, 0.05f, 0.9f, 50 }, { 1.0f, 0.0f, 0.0f, 1.0f, 0 },
+        { 2.0f, 0.3f, 0.0f, 1.0f, 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         slm_sampling p = slm_sampling_default();
@@ -202,7 +207,7 @@ static void test_greedy(void **unused) {
     slm_sampling p = slm_sampling_default();
     assert_int_equal(sampler_begin(s, &p, NULL, 0, NULL), SLM_OK);
     assert_int_equal(pick(s, logits), 40); /* the lowest id among equals */
-    struct slm_bias bias[] = {{40, -INFINITY}, {7, 100.0f}};
+    struct slm_bias bias[] = { { 40, -INFINITY }, { 7, 100.0f } };
     p.bias = bias;
     p.n_bias = 1;
     assert_int_equal(sampler_begin(s, &p, NULL, 0, NULL), SLM_OK);
@@ -223,7 +228,7 @@ static void test_penalties(void **unused) {
     logits[2] = 1.5f;
     logits[3] = -1.0f;
     slm_sampling p = slm_sampling_default();
-    int32_t prompt[] = {1};
+    int32_t prompt[] = { 1 };
     p.repetition_penalty = 2.0f; /* of prompt and output: 2.0 -> 1.0 */
     assert_int_equal(sampler_begin(s, &p, prompt, 1, NULL), SLM_OK);
     assert_int_equal(pick(s, logits), 2);
@@ -250,7 +255,7 @@ static void test_penalties(void **unused) {
 
 static void test_masks(void **unused) {
     (void)unused;
-    uint32_t allowed[(V + 31) / 32] = {0}, mask[(V + 31) / 32] = {0};
+    uint32_t allowed[(V + 31) / 32] = { 0 }, mask[(V + 31) / 32] = { 0 };
     float logits[V];
     random_logits(logits);
     logits[200] = 99.0f;
@@ -282,21 +287,26 @@ static void test_bad_parameters(void **unused) {
     (void)unused;
     struct sampler *s = make(NULL);
     slm_why why;
-    float bad[] = {NAN, INFINITY, -INFINITY, -1.0f, 1000.0f};
+    float bad[] = { NAN, INFINITY, -INFINITY, -1.0f, 1000.0f };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         for (int field = 0; field < 7; field++) {
             slm_sampling p = slm_sampling_default();
-            float *fields[] = {&p.temperature, &p.top_p, &p.min_p, &p.typical_p, &p.repetition_penalty, &p.presence_penalty,
-                               &p.frequency_penalty};
+            float *fields[] = { &p.temperature,
+                                &p.top_p,
+                                &p.min_p,
+                                &p.typical_p,
+                                &p.repetition_penalty,
+                                &p.presence_penalty,
+                                &p.frequency_penalty };
             *fields[field] = field >= 5 && bad[i] == -1.0f ? NAN : bad[i];
             assert_int_equal(sampler_begin(s, &p, NULL, 0, &why), SLM_E_ARG);
         }
-    struct slm_bias bias = {V, 1.0f};
+    struct slm_bias bias = { V, 1.0f };
     slm_sampling p = slm_sampling_default();
     p.bias = &bias;
     p.n_bias = 1;
     assert_int_equal(sampler_begin(s, &p, NULL, 0, &why), SLM_E_ARG);
-    bias = (struct slm_bias){3, NAN};
+    bias = (struct slm_bias){ 3, NAN };
     assert_int_equal(sampler_begin(s, &p, NULL, 0, &why), SLM_E_ARG);
     sampler_free(s);
 }
@@ -332,6 +342,185 @@ static void test_seed(void **unused) {
     sampler_free(s);
 }
 
+/* ------------------------------------------------------------------ large vocabularies */
+
+#define LARGE 40000
+
+struct plain {
+    double key;
+    int32_t id;
+};
+
+static int falling(const void *a, const void *b) {
+    const struct plain *x = a, *y = b;
+    if (x->key != y->key)
+        return x->key > y->key ? -1 : 1;
+    return x->id - y->id;
+}
+
+/* The same draw by sorting everything and adding up: filters are prefixes of that order. */
+static int32_t plain_pick(const float *logits, const slm_sampling *p, uint64_t draw) {
+    static struct plain list[LARGE];
+    size_t n = LARGE, k = p->top_k > 0 && p->top_k < n ? p->top_k : n;
+    double total = 0.0, mass = 0.0;
+    for (int i = 0; i < LARGE; i++)
+        list[i] = (struct plain){ (double)(logits[i] / p->temperature), i };
+    qsort(list, n, sizeof *list, falling);
+    while (k < n && list[k].key == list[k - 1].key)
+        k++;
+    n = k;
+    for (size_t i = 0; i < n; i++)
+        total += exp(list[i].key - list[0].key);
+    size_t kept = 0;
+    while (p->top_p < 1.0f && kept < n && mass < (double)p->top_p * total)
+        mass += exp(list[kept++].key - list[0].key);
+    n = p->top_p < 1.0f ? (kept > 0 ? kept : 1) : n;
+    while (p->min_p > 0.0f && exp(list[n - 1].key - list[0].key) < (double)p->min_p)
+        n--;
+    total = mass = 0.0;
+    for (size_t i = 0; i < n; i++)
+        total += exp(list[i].key - list[0].key);
+    for (size_t i = 0; i < n; i++) {
+        mass += exp(list[i].key - list[0].key);
+        if (mass >= sampler_uniform(p->seed, draw) * total)
+            return list[i].id;
+    }
+    return list[n - 1].id;
+}
+
+static struct sampler *make_large(void) {
+    struct sampler *s;
+    hooks_init(&hooks, NULL);
+    assert_int_equal(sampler_new(&hooks, LARGE, NULL, &s, NULL), SLM_OK);
+    return s;
+}
+
+/* Shapes of logits: like a model's, nearly flat, one far ahead, few values with many ties, all equal. */
+static void large_logits(float *x, int shape) {
+    for (int i = 0; i < LARGE; i++) {
+        double bell = (rnd() + rnd() + rnd() + rnd() - 2.0) * 8.0;
+        x[i] = (float)(shape == 0   ? bell
+                       : shape == 1 ? bell * 0.001
+                       : shape == 2 ? bell * 0.01 + (i == 31234 ? 9.0 : 0.0)
+                       : shape == 3 ? floor(bell)
+                                    : 2.5);
+    }
+    if (shape == 0)
+        for (int i = 0; i < LARGE; i += 997)
+            x[i] += 12.0f;
+}
+
+static void test_large(void **unused) {
+    (void)unused;
+    static float logits[LARGE];
+    static const struct {
+        float t, top_p, min_p;
+        uint32_t k;
+    } cases[] = {
+        { 1.0f, 1.0f, 0.0f, 0 },   { 0.6f, 0.95f, 0.0f, 20 },  { 0.7f, 0.8f, 0.0f, 0 },
+        { 2.0f, 1.0f, 0.05f, 0 },  { 1.0f, 0.5f, 0.02f, 700 }, { 1.0f, 1.0f, 0.0f, 3000 },
+        { 0.1f, 0.999f, 0.0f, 0 }, { 1.0f, 1.0f, 0.0f, 1 },    { 1.0f, 0.0f, 0.0f, 0 },
+    };
+    struct sampler *s = make_large();
+    for (int shape = 0; shape < 5; shape++) {
+        large_logits(logits, shape);
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+            slm_sampling p = slm_sampling_default();
+            p.temperature = cases[i].t;
+            p.top_p = cases[i].top_p;
+            p.min_p = cases[i].min_p;
+            p.top_k = cases[i].k;
+            p.seed = 1000 * (uint64_t)shape + i;
+            assert_int_equal(sampler_begin(s, &p, NULL, 0, NULL), SLM_OK);
+            for (uint64_t draw = 0; draw < 4; draw++) {
+                int32_t got = pick(s, logits), want = plain_pick(logits, &p, draw);
+                if (got != want)
+                    print_error("shape %d case %zu draw %d\n", shape, i, (int)draw);
+                assert_int_equal(got, want);
+                sampler_accept(s, got);
+            }
+        }
+    }
+    sampler_free(s);
+}
+
+/* Greedy and top_k = 1 over every place of the largest logit's block, and with ties: the lowest id. */
+static void test_first_among_equals(void **unused) {
+    (void)unused;
+    static float logits[LARGE];
+    struct sampler *s = make_large();
+    slm_sampling p = slm_sampling_default();
+    for (int i = 0; i < LARGE; i++)
+        logits[i] = (float)(rnd() * 4.0 - 9.0); /* all negative */
+    for (int i = 0; i < 70; i++) {
+        int at = i < 35 ? i : LARGE - 1 - (i - 35);
+        float before = logits[at], tie = logits[20000];
+        logits[at] = logits[20000] = -0.5f;
+        assert_int_equal(sampler_begin(s, &p, NULL, 0, NULL), SLM_OK);
+        assert_int_equal(pick(s, logits), at < 20000 ? at : 20000);
+        logits[at] = before;
+        logits[20000] = tie;
+    }
+    for (int i = 0; i < LARGE; i++)
+        logits[i] = 1.0f;
+    assert_int_equal(sampler_begin(s, &p, NULL, 0, NULL), SLM_OK);
+    assert_int_equal(pick(s, logits), 0);
+    logits[LARGE - 1] = INFINITY;
+    int32_t id;
+    slm_why why;
+    assert_int_equal(sampler_pick(s, logits, NULL, &id, &why), SLM_E_NUMERIC);
+    assert_non_null(strstr(why.message, "39999"));
+    sampler_free(s);
+}
+
+/* Nothing in range may make numbers that are not: extremes of logits, temperature and penalties. */
+static void test_extremes(void **unused) {
+    (void)unused;
+    static float logits[LARGE];
+    static const float values[] = {
+        3.4e38f, -3.4e38f, 1e-45f, 0.0f, -1e-45f, 1e30f, -1e30f, 88.0f
+    };
+    struct sampler *s = make_large();
+    slm_sampling p = slm_sampling_default();
+    int32_t prompt[LARGE];
+    for (int i = 0; i < LARGE; i++)
+        prompt[i] = i;
+    for (int round = 0; round < 200; round++) {
+        for (int i = 0; i < LARGE; i += 1 + (round & 7))
+            logits[i] = values[(size_t)(rnd() * (double)ARRAY_LEN(values))];
+        p.temperature = (float[]){ 0.0f, 1e-38f, 0.01f, 1.0f, 100.0f }[round % 5];
+        p.top_k = (uint32_t[]){ 0, 1, 40, 39999 }[round % 4];
+        p.top_p = (float[]){ 1.0f, 0.9f, 0.0f }[round % 3];
+        p.min_p = (float[]){ 0.0f, 1.0f, 0.1f }[round / 3 % 3];
+        p.typical_p = (float[]){ 1.0f, 0.5f, 0.0f }[round / 9 % 3];
+        p.repetition_penalty = (float[]){ 1.0f, 100.0f, 0.01f }[round / 2 % 3];
+        p.presence_penalty = round % 7 == 0 ? 100.0f : 0.0f;
+        assert_int_equal(sampler_begin(s, &p, prompt, (size_t)(round % 3) * 13333, NULL), SLM_OK);
+        int32_t id = pick(s, logits);
+        assert_true(id >= 0 && id < LARGE);
+    }
+    sampler_free(s);
+}
+
+static void test_logprob(void **unused) {
+    (void)unused;
+    static float logits[LARGE];
+    struct sampler *s = make_large();
+    for (int shape = 0; shape < 5; shape++) {
+        double max = -INFINITY, sum = 0.0;
+        large_logits(logits, shape);
+        for (int i = 0; i < LARGE; i++)
+            max = fmax(max, (double)logits[i]);
+        for (int i = 0; i < LARGE; i++)
+            sum += exp((double)logits[i] - max);
+        for (int32_t id = 0; id < LARGE; id += 4001) {
+            double want = (double)logits[id] - max - log(sum);
+            assert_true(fabs((double)sampler_logprob(s, logits, id) - want) < 1e-6 * (1.0 - want));
+        }
+    }
+    sampler_free(s);
+}
+
 static size_t countdown;
 
 static void *failing_alloc(void *user, size_t n) {
@@ -351,7 +540,8 @@ static void release(void *user, void *p) {
 
 static void test_no_memory(void **unused) {
     (void)unused;
-    struct slm_hooks given = {sizeof given, failing_alloc, failing_resize, release, NULL, NULL}, h;
+    struct slm_hooks given = { sizeof given, failing_alloc, failing_resize, release, NULL, NULL },
+                     h;
     hooks_init(&h, &given);
     for (size_t k = 0;; k++) {
         struct sampler *s = NULL;
@@ -368,8 +558,11 @@ static void test_no_memory(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_filters), cmocka_unit_test(test_greedy),         cmocka_unit_test(test_penalties),
-        cmocka_unit_test(test_masks),   cmocka_unit_test(test_bad_parameters), cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_filters),        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_penalties),      cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_bad_parameters), cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_large),          cmocka_unit_test(test_first_among_equals),
+        cmocka_unit_test(test_extremes),       cmocka_unit_test(test_logprob),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
