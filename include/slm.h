@@ -35,9 +35,15 @@
  * a signal handler). The library starts worker threads per session and for loading; it installs no
  * signal handlers, reads no environment variables, never prints, exits or aborts.
  *
- * Structs with a `size` field: set it to sizeof before the call (the _default() functions and
- * initialisers do); fields beyond the caller's size are not touched, so that programs built with
- * an older header keep working. Where an options pointer may be NULL, the defaults are meant.
+ * Structs with a `size` field: set it to sizeof before the call (the _default() functions do); a
+ * size that cannot be right is E_ARG. Fields beyond the caller's size are not touched, so programs
+ * built with an older header keep working; options of a newer header are taken as long as the
+ * fields that this library does not know are zero, else E_ARG. Structs that stand inside others
+ * (slm_sampling, slm_render_options) keep their size: later fields use up `reserved`.
+ *
+ * Pointers may be NULL only where their comment says so, and always: a slm_why (no reason wanted),
+ * an options struct (the defaults), a callback, and what a _close or slm_free function is given.
+ * Results are NULL or untouched when a call fails, and *why is written only then.
  *
  * Memory. What a function "returns owned" is freed with slm_free(engine, p). Text is UTF-8 with
  * explicit lengths; returned text also ends with a zero byte. Once a session is open, producing a
@@ -94,6 +100,7 @@ typedef struct slm_sampling {
         float bias; /* -INFINITY bans */
     } *bias;
     size_t n_bias;
+    void *reserved[4]; /* NULL */
 } slm_sampling;
 /* Greedy, everything off, seed 0. */
 SLM_API slm_sampling slm_sampling_default(void);
@@ -164,12 +171,13 @@ struct slm_memory_file {
 /* path: a .gguf file or a folder in Hugging Face layout. Files are mapped, not copied, and must not
  * change while the engine is open.
  * Returns E_FORMAT or E_UNSUPPORTED for a bad file, E_MISMATCH when it claims to be a known model
- *         but is not, E_NOTFOUND for a missing part, E_IO, E_NOMEM, E_CANCELLED. */
+ *         but is not or its parts do not fit each other, E_NUMERIC for norms that are no numbers,
+ *         E_TEMPLATE, E_BUDGET, E_NOTFOUND for a missing part, E_ARG, E_IO, E_NOMEM, E_CANCELLED. */
 SLM_API slm_err slm_engine_open(const char *path, const slm_engine_options *options, slm_engine **out, slm_why *why);
 /* The same from memory; the data is borrowed until close. */
 SLM_API slm_err slm_engine_open_memory(const struct slm_memory_file *files, size_t n, const slm_engine_options *options,
                                        slm_engine **out, slm_why *why);
-/* Every session must be closed before. NULL is allowed. */
+/* Every session must be closed before. */
 SLM_API void slm_engine_close(slm_engine *engine);
 SLM_API void slm_free(const slm_engine *engine, void *p);
 
@@ -205,8 +213,10 @@ typedef struct slm_tensor {
     uint64_t bytes, offset;
     const char *file;
 } slm_tensor;
+/* i-th tensor by name; E_ARG past the end. */
 SLM_API slm_err slm_engine_tensor(const slm_engine *engine, size_t i, slm_tensor *out);
-/* i-th metadata entry as text (long values cut and marked with their length); E_ARG past the end. */
+/* i-th metadata entry as text, zero-terminated in value [value_size, at least 1] (long values are cut
+ * between characters and marked with their length). *key lives with the engine. E_ARG past the end. */
 SLM_API slm_err slm_engine_meta(const slm_engine *engine, size_t i, const char **key, char *value, size_t value_size);
 
 /* ------------------------------------------------------------------ plan: memory before loading */
@@ -215,11 +225,11 @@ enum slm_kv { SLM_KV_F16, SLM_KV_F32, SLM_KV_BF16, SLM_KV_Q8 };
 
 typedef struct slm_session_options {
     size_t size;
-    uint32_t context;   /* positions; 0: the model's, or less if max_bytes asks for it */
+    uint32_t context;   /* positions; 0: the model's, or the most that max_bytes allows (from 256 on) */
     uint32_t chunk;     /* prompt tokens evaluated together; 0: 256 */
     uint32_t sequences; /* for plans: how many such sessions; 0: 1 */
     uint32_t logit_rows;/* rows of logits one call may ask for; 0: 1 */
-    enum slm_kv kv;
+    enum slm_kv kv;     /* no options at all on an exact engine: F32 */
     unsigned threads;   /* 0: as many as the machine has */
     uint64_t max_bytes; /* plan's total must not exceed this; 0: no limit. E_MEMORY names both */
 } slm_session_options;
@@ -230,10 +240,13 @@ typedef struct slm_plan {
     uint32_t context;        /* that was planned for */
     uint64_t weights_file;   /* mapped and read while running */
     uint64_t weights_packed; /* in memory, arranged for this machine */
-    uint64_t kv, scratch, vocabulary;
+    uint64_t kv, scratch;    /* of all sequences */
+    uint64_t vocabulary;     /* tokenizer and template, estimated; the rest is exact */
     uint64_t total;          /* expected peak of resident memory beyond the program itself */
 } slm_plan;
-/* Needs no SLM_WEIGHTS part: an engine opened with want = 0 will do, so nothing has to be loaded. */
+/* Needs no SLM_WEIGHTS part: an engine opened with need = want = 0 will do, so nothing has to be
+ * loaded. Counts one model and `sequences` sessions with these options. E_NOTFOUND without a file
+ * of weights; E_CONTEXT and E_MEMORY as slm_session_open. */
 SLM_API slm_err slm_engine_plan(const slm_engine *engine, const slm_session_options *options, slm_plan *out, slm_why *why);
 
 /* ------------------------------------------------------------------ text and ids */
@@ -242,10 +255,11 @@ enum slm_encode_flags {
     SLM_ENCODE_BOS = 1, /* what the model wants in front of raw text */
     SLM_ENCODE_DATA = 2 /* control tokens in the text stay text */
 };
-/* *ids is returned owned. E_ENCODING for invalid UTF-8 (offset in why). */
+/* text [n] borrowed; *ids is returned owned. E_ENCODING for invalid UTF-8 (offset in why). */
 SLM_API slm_err slm_encode(const slm_engine *engine, const char *text, size_t n, unsigned flags, int32_t **ids,
                            size_t *n_ids, slm_why *why);
-/* *text is returned owned. skip_special drops special tokens. E_ARG for an id out of range. */
+/* *text is returned owned. ids [n] borrowed. skip_special drops special tokens. E_ARG for an id out of
+ * range. */
 SLM_API slm_err slm_decode(const slm_engine *engine, const int32_t *ids, size_t n, bool skip_special, char **text,
                            size_t *n_text, slm_why *why);
 
@@ -255,11 +269,14 @@ SLM_API slm_err slm_decode(const slm_engine *engine, const int32_t *ids, size_t 
  * the template (tools, enable_thinking, ...); add_generation_prompt is true unless given. */
 typedef struct slm_render_options {
     size_t size;
-    int64_t date; /* seconds since the epoch (UTC) for templates that print the date; INT64_MIN: now */
+    int64_t date; /* what templates that print the date see: seconds since the epoch of a calendar
+                     in UTC. INT64_MIN: now, in the time zone of the C library */
+    void *reserved[2]; /* NULL */
 } slm_render_options;
 SLM_API slm_render_options slm_render_default(void);
 
-/* *text is returned owned. E_RAISED carries the template's own words; E_BUDGET; E_FORMAT for bad JSON. */
+/* request [n] borrowed; *text is returned owned. E_RAISED carries the template's own words; E_BUDGET;
+ * E_FORMAT for bad JSON; E_NOTFOUND without a template. */
 SLM_API slm_err slm_render(const slm_engine *engine, const char *request, size_t n, const slm_render_options *options,
                            char **text, size_t *n_text, slm_why *why);
 /* Renders and encodes: control tokens count where the template wrote them (or an assistant or
@@ -272,7 +289,8 @@ SLM_API slm_err slm_render_ids(const slm_engine *engine, const char *request, si
 
 typedef struct slm_session slm_session;
 
-/* All memory of the session is reserved here. E_MEMORY: the plan exceeds max_bytes; E_CONTEXT: context is larger than the model's. */
+/* All memory of the session is reserved here; pages are taken as they are used. E_MEMORY: the plan
+ * exceeds max_bytes; E_CONTEXT: context is larger than the model's; E_STATE: no weights loaded. */
 SLM_API slm_err slm_session_open(const slm_engine *engine, const slm_session_options *options, slm_session **out,
                                  slm_why *why);
 SLM_API void slm_session_close(slm_session *session);
@@ -288,9 +306,11 @@ SLM_API void slm_session_resume(slm_session *session);
  *         id outside the vocabulary; E_CANCELLED (session holds a shorter, valid prefix); E_NUMERIC.
  * Cost: one prefill of the new tokens. */
 SLM_API slm_err slm_session_sync(slm_session *session, const int32_t *ids, size_t n, size_t *reused, slm_why *why);
-/* Appends ids in one chunk (n <= chunk) and gives what was asked for.
+/* Appends ids in one chunk (n from 1 to chunk) and gives what was asked for.
  * logits  NULL, or float [rows][vocab]: all_rows ? n rows : the last one; rows <= logit_rows.
- * hidden  NULL, or float [n][hidden]: states after the final norm. */
+ * hidden  NULL, or float [n][hidden]: states after the final norm.
+ * Returns as slm_session_sync; on failure the session holds what it held before (or, where a rope
+ *         switch had to evaluate the sequence again, a shorter prefix of it). */
 SLM_API slm_err slm_session_append(slm_session *session, const int32_t *ids, size_t n, bool all_rows, float *logits,
                                    float *hidden, slm_why *why);
 /* Announces that the sequence will reach n positions. A model with two sets of rope factors takes
@@ -299,7 +319,7 @@ SLM_API slm_err slm_session_append(slm_session *session, const int32_t *ids, siz
 SLM_API void slm_session_expect(slm_session *session, size_t n);
 SLM_API size_t slm_session_length(const slm_session *session);
 SLM_API uint32_t slm_session_context(const slm_session *session);
-/* The ids held, [length], valid until the next call that changes the session. */
+/* The ids held, [length], valid until the next call that changes the session; never NULL. */
 SLM_API const int32_t *slm_session_ids(const slm_session *session);
 /* Forgets positions >= n (0 always works). E_STATE when a sliding window has already dropped what
  * would be needed. */
@@ -350,10 +370,13 @@ typedef struct slm_result {
     slm_sampling sampling;     /* as used */
 } slm_result;
 
-/* Continues the sequence that the session holds (at least one token). */
+/* Continues the sequence that the session holds (at least one token; E_STATE otherwise). A stop id is
+ * not kept in the sequence. result may be NULL. E_ARG for parameters out of range, E_NUMERIC when
+ * the model computes something that is no number: the session stays usable. */
 SLM_API slm_err slm_generate(slm_session *session, const slm_generate_options *options, slm_result *result, slm_why *why);
-/* Renders the conversation, syncs the session to it and generates the answer.
- * E_CONTEXT when the prompt does not fit: message has both numbers; nothing is dropped. */
+/* Renders the conversation, syncs the session to it and generates the answer. result may be NULL.
+ * E_CONTEXT when the prompt does not fit: message has both numbers; nothing is dropped. Cancelled
+ * while the prompt is evaluated: E_CANCELLED; later: SLM_FINISH_CANCELLED. */
 SLM_API slm_err slm_chat(slm_session *session, const char *request, size_t n, const slm_generate_options *options,
                          slm_result *result, slm_why *why);
 

@@ -3,6 +3,8 @@
 
 #include "session/engine.h"
 
+#define OPTIONS_MAX 65536 /* bytes; a larger size field was never set */
+
 const char *slm_version(void) {
     return SLM_VERSION;
 }
@@ -17,19 +19,40 @@ const char *slm_err_name(slm_err code) {
 
 slm_sampling slm_sampling_default(void) {
     return (slm_sampling){
-        .size = sizeof(slm_sampling), .top_p = 1.0f, .typical_p = 1.0f, .repetition_penalty = 1.0f};
+        .size = sizeof(slm_sampling), .top_p = 1.0f, .typical_p = 1.0f, .repetition_penalty = 1.0f
+    };
 }
 
-void options_copy(void *to, size_t to_size, const void *from) {
-    size_t size = 0;
+slm_err options_copy(void *to, size_t to_size, const void *from, slm_why *why) {
+    size_t size;
     if (from == NULL)
-        return;
+        return SLM_OK;
     memcpy(&size, from, sizeof size);
+    if (size < sizeof size || size > OPTIONS_MAX)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "options of %zu bytes, expected about %zu: their size is not set", size,
+                    to_size);
+    for (size_t i = to_size; i < size; i++)
+        if (((const unsigned char *)from)[i] != 0)
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "byte %zu of the options is set, this library knows %zu", i, to_size);
     memcpy(to, from, size < to_size ? size : to_size);
     memcpy(to, &to_size, sizeof to_size);
+    return SLM_OK;
 }
 
-static slm_sampling sampling_of(bool sample, float t, float top_p, float min_p, uint32_t top_k, float presence) {
+slm_err result_give(void *out, const void *from, size_t from_size) {
+    size_t size;
+    memcpy(&size, out, sizeof size);
+    if (size < sizeof size || size > OPTIONS_MAX)
+        return SLM_E_ARG;
+    memcpy(out, from, size < from_size ? size : from_size);
+    memcpy(out, &size, sizeof size);
+    return SLM_OK;
+}
+
+static slm_sampling sampling_of(bool sample, float t, float top_p, float min_p, uint32_t top_k,
+                                float presence) {
     slm_sampling s = slm_sampling_default();
     if (!sample)
         return s;
@@ -42,20 +65,24 @@ static slm_sampling sampling_of(bool sample, float t, float top_p, float min_p, 
 }
 
 void model_sampling(const struct model *m, slm_sampling *usual, slm_sampling *no_think) {
-    *usual = sampling_of(m->sampling.sample, m->sampling.temperature, m->sampling.top_p, m->sampling.min_p,
-                         m->sampling.top_k, m->sampling.presence);
+    *usual = sampling_of(m->sampling.sample, m->sampling.temperature, m->sampling.top_p,
+                         m->sampling.min_p, m->sampling.top_k, m->sampling.presence);
     *no_think = *usual;
     if (m->sampling_no_think.set)
         *no_think = sampling_of(true, m->sampling_no_think.temperature, m->sampling_no_think.top_p,
-                                m->sampling_no_think.min_p, m->sampling_no_think.top_k, m->sampling_no_think.presence);
+                                m->sampling_no_think.min_p, m->sampling_no_think.top_k,
+                                m->sampling_no_think.presence);
 }
 
 enum slm_think think_public(enum think_mode mode) {
-    return mode == THINK_ALWAYS ? SLM_THINK_ALWAYS : mode == THINK_NONE ? SLM_THINK_NONE : SLM_THINK_SWITCH;
+    return mode == THINK_ALWAYS ? SLM_THINK_ALWAYS
+           : mode == THINK_NONE ? SLM_THINK_NONE
+                                : SLM_THINK_SWITCH;
 }
 
 static void kv_cost(const struct model *m, uint64_t *per_token, uint64_t *fixed) {
-    uint64_t layer = (uint64_t)m->kv_heads * m->head_dim * 2 * 2; /* keys and values, two bytes each */
+    uint64_t layer =
+        (uint64_t)m->kv_heads * m->head_dim * 2 * 2; /* keys and values, two bytes each */
     *per_token = *fixed = 0;
     for (uint32_t i = 0; i < m->layers; i++) {
         if (pattern_at(m->pattern, i) == 's')
@@ -106,14 +133,11 @@ size_t slm_catalog_count(void) {
 }
 
 slm_err slm_catalog_get(size_t i, slm_card *out) {
-    slm_card c = {.size = sizeof c};
+    slm_card c = { .size = sizeof c };
     if (i >= slm_catalog_count())
         return SLM_E_ARG;
     fill_card(models_all[i], &c);
-    size_t size = out->size < sizeof c ? out->size : sizeof c;
-    c.size = out->size;
-    memcpy(out, &c, size);
-    return SLM_OK;
+    return result_give(out, &c, sizeof c);
 }
 
 slm_err slm_catalog_find(const char *id, slm_card *out) {

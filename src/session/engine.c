@@ -8,17 +8,29 @@
 #include <string.h>
 
 slm_engine_options slm_engine_default(void) {
-    return (slm_engine_options){.size = sizeof(slm_engine_options), .need = SLM_ALL, .want = SLM_ALL};
+    return (
+        slm_engine_options){ .size = sizeof(slm_engine_options), .need = SLM_ALL, .want = SLM_ALL };
 }
 
 /* ------------------------------------------------------------------ parts */
 
-slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct mapping *out, slm_why *why) {
-    *out = (struct mapping){0};
+bool parts_have(const struct parts *p, const char *name) {
+    for (size_t i = 0; p->files != NULL && i < p->n_files; i++)
+        if (strcmp(p->files[i].name, name) == 0)
+            return true;
+    char *path = p->is_folder ? path_join(p->hooks, p->path, name) : NULL;
+    bool there = path != NULL && file_exists(path);
+    mem_free(p->hooks, path);
+    return there;
+}
+
+slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct mapping *out,
+                  slm_why *why) {
+    *out = (struct mapping){ 0 };
     if (p->files != NULL) {
         for (size_t i = 0; i < p->n_files; i++)
             if (strcmp(p->files[i].name, name) == 0)
-                *out = (struct mapping){.data = p->files[i].data, .size = p->files[i].size};
+                *out = (struct mapping){ .data = p->files[i].data, .size = p->files[i].size };
     } else if (p->is_folder) {
         char *path = path_join(p->hooks, p->path, name);
         if (path == NULL)
@@ -30,8 +42,9 @@ slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct 
     if (out->size > limit) {
         size_t size = out->size;
         file_unmap(out);
-        *out = (struct mapping){0};
-        return fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "%s has %zu bytes, at most %zu", name, size, limit);
+        *out = (struct mapping){ 0 };
+        return fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "%s has %zu bytes, at most %zu", name, size,
+                    limit);
     }
     return SLM_OK;
 }
@@ -48,8 +61,9 @@ static slm_err read_facts(slm_engine *e, const struct parts *p, const char *hint
         return SLM_OK;
     slm_err err = parts_map(p, "generation_config.json", (size_t)1 << 20, &generation, why);
     if (err == SLM_OK)
-        err = facts_from_config(&e->hooks, (const char *)config.data, config.size, (const char *)generation.data,
-                                generation.size, hint, &e->facts, why);
+        err =
+            facts_from_config(&e->hooks, (const char *)config.data, config.size,
+                              (const char *)generation.data, generation.size, hint, &e->facts, why);
     file_unmap(&config);
     file_unmap(&generation);
     e->has_facts = err == SLM_OK;
@@ -96,14 +110,16 @@ static void add_stop(slm_engine *e, int32_t id) {
 }
 
 static slm_err note_stops(slm_engine *e, slm_why *why) {
-    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                       "tokenizer.ggml.eom_token_id"};
+    static const char *const keys[] = { "tokenizer.ggml.eos_token_id",
+                                        "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.eom_token_id" };
     slm_err err = SLM_OK;
     if (e->has_facts) {
         for (size_t i = 0; i < ARRAY_LEN(e->facts.m.stop) && e->facts.m.stop[i] >= 0; i++)
             add_stop(e, e->facts.m.stop[i]);
         if (e->facts.known != NULL)
-            for (size_t i = 0; i < ARRAY_LEN(e->facts.known->stop) && e->facts.known->stop[i] >= 0; i++)
+            for (size_t i = 0; i < ARRAY_LEN(e->facts.known->stop) && e->facts.known->stop[i] >= 0;
+                 i++)
                 add_stop(e, e->facts.known->stop[i]);
     }
     for (size_t i = 0; e->tensors != NULL && e->tensors->gguf != NULL && i < ARRAY_LEN(keys); i++) {
@@ -127,7 +143,7 @@ static void note_thinking(slm_engine *e) {
 
 /* "Q4_K 61 %, Q6_K 39 %" of the bytes in matrices, largest first */
 static slm_err note_types(slm_engine *e, slm_why *why) {
-    uint64_t bytes[DT_COUNT] = {0}, total = 0;
+    uint64_t bytes[DT_COUNT] = { 0 }, total = 0;
     struct buf b;
     for (uint32_t i = 0; e->tensors != NULL && i < e->tensors->n; i++) {
         const struct tensor_info *t = &e->tensors->list[i];
@@ -159,21 +175,46 @@ static slm_err note_types(slm_engine *e, slm_why *why) {
 static slm_err bind(slm_engine *e, const slm_engine_options *o, slm_why *why);
 
 static slm_err need_parts(const slm_engine *e, const struct parts *p, unsigned need, slm_why *why) {
-    const char *missing = (need & SLM_WEIGHTS) && e->tensors == NULL       ? "weights (a .gguf file, or model.safetensors)"
+    const char *missing = (need & SLM_WEIGHTS) && e->tensors == NULL
+                              ? "weights (a .gguf file, or model.safetensors)"
                           : (need & SLM_WEIGHTS) && !e->has_facts          ? "config.json"
                           : (need & SLM_TOKENIZER) && e->tokenizer == NULL ? "tokenizer"
                           : (need & SLM_TEMPLATE) && e->chat == NULL       ? "chat template"
                                                                            : NULL;
     if (missing == NULL)
         return SLM_OK;
-    return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "%s has no %s", p->path != NULL ? p->path : "the model in memory", missing);
+    return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "%s has no %s",
+                p->path != NULL ? p->path : "the model in memory", missing);
+}
+
+/* Every id that text can give has to have a row. Special tokens beyond the rows are left alone: some
+ * vendors share a tokenizer between models with and without images; nothing ever gives these ids. */
+static slm_err check_vocabulary(const slm_engine *e, slm_why *why) {
+    if (e->tokenizer == NULL || !e->has_facts)
+        return SLM_OK;
+    uint32_t rows = e->facts.m.vocab, size = tokenizer_size(e->tokenizer);
+    for (uint32_t id = rows; id < size; id++) {
+        const char *text;
+        size_t n;
+        if (token_text_of(e->tokenizer, (int32_t)id, &text, &n) &&
+            !token_is_special(e->tokenizer, (int32_t)id))
+            return fail(why, SLM_E_MISMATCH, SLM_NO_OFFSET,
+                        "the tokenizer has %u ids, the model has rows for %u", size, rows);
+    }
+    return SLM_OK;
 }
 
 static slm_err open_tensors(slm_engine *e, const struct parts *p, slm_why *why) {
-    slm_err err = p->files != NULL ? tensors_open_memory(&e->hooks, p->files, p->n_files, &e->tensors, why)
-                                   : tensors_open(&e->hooks, p->path, &e->tensors, why);
-    if (err == SLM_E_NOTFOUND && (p->files != NULL || p->is_folder))
-        return SLM_OK; /* a folder with a tokenizer or a template only */
+    slm_why detail = { .code = SLM_OK };
+    slm_err err = p->files != NULL
+                      ? tensors_open_memory(&e->hooks, p->files, p->n_files, &e->tensors, &detail)
+                      : tensors_open(&e->hooks, p->path, &e->tensors, &detail);
+    /* a folder with a tokenizer or a template only; a missing shard is another matter */
+    if (err == SLM_E_NOTFOUND && (p->files != NULL || p->is_folder) &&
+        !parts_have(p, "model.safetensors") && !parts_have(p, "model.safetensors.index.json"))
+        return SLM_OK;
+    if (err != SLM_OK && why != NULL)
+        *why = detail;
     TRY(err);
     e->container = e->tensors->gguf != NULL ? "gguf" : "safetensors";
     for (uint32_t i = 0; i < e->tensors->n_files; i++)
@@ -181,7 +222,8 @@ static slm_err open_tensors(slm_engine *e, const struct parts *p, slm_why *why) 
     return SLM_OK;
 }
 
-static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_options *o, slm_why *why) {
+static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_options *o,
+                    slm_why *why) {
     e->container = "none";
     e->name = p->path != NULL ? base_name(e, p->path) : "";
     if (e->name == NULL)
@@ -193,10 +235,13 @@ static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_optio
     else
         TRY(vocab_from_parts(e, p, o->want | o->need, why));
     if (e->bos_text == NULL && e->has_facts && e->facts.m.family->bos_text != NULL)
-        e->bos_text = arena_strdup(&e->arena, e->facts.m.family->bos_text, strlen(e->facts.m.family->bos_text));
+        e->bos_text = arena_strdup(&e->arena, e->facts.m.family->bos_text,
+                                   strlen(e->facts.m.family->bos_text));
     if (e->tokenizer != NULL && e->chat != NULL)
         tokenizer_mark_control(e->tokenizer, e->chat_source, e->chat_size);
     TRY(need_parts(e, p, o->need, why));
+    TRY(check_vocabulary(e, why));
+    vocab_estimate(e, p, o->want | o->need);
     TRY(note_types(e, why));
     TRY(note_stops(e, why));
     note_thinking(e);
@@ -220,8 +265,11 @@ static bool tell(void *user, uint64_t done, uint64_t total) {
 }
 
 static slm_err bind(slm_engine *e, const slm_engine_options *o, slm_why *why) {
-    struct told told = {o};
-    struct net_options n = {.exact = o->exact, .kernels = e->kernels, .progress = o->progress != NULL ? tell : NULL, .user = &told};
+    struct told told = { o };
+    struct net_options n = { .exact = o->exact,
+                             .kernels = e->kernels,
+                             .progress = o->progress != NULL ? tell : NULL,
+                             .user = &told };
     TRY(rope_new(&e->hooks, &e->facts.m, &e->rope, why));
     TRY(pool_new(&e->hooks, o->threads > 0 ? o->threads : cpu_count(), &n.pool, why));
     slm_err err = net_bind(&e->net, &e->hooks, e->tensors, &e->facts, &n, why);
@@ -230,20 +278,26 @@ static slm_err bind(slm_engine *e, const slm_engine_options *o, slm_why *why) {
     return err;
 }
 
-static slm_err open_parts(struct parts *p, const slm_engine_options *options, slm_engine **out, slm_why *why) {
+static slm_err open_parts(struct parts *p, const slm_engine_options *options, slm_engine **out,
+                          slm_why *why) {
     slm_engine_options o = slm_engine_default();
     struct slm_hooks hooks;
     *out = NULL;
-    options_copy(&o, sizeof o, options);
+    TRY(options_copy(&o, sizeof o, options, why));
+    if (!hooks_valid(o.hooks))
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "hooks need their size and all three memory functions, or none of them");
     int limit = o.isa != NULL ? isa_by_name(o.isa) : ISA_LEVEL_COUNT;
     if (limit < 0 || (o.isa != NULL && kernels_at((enum isa)limit) == NULL))
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "instruction set '%s' is not available here, the best one is '%s'", o.isa,
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "instruction set '%s' is not available here, the best one is '%s'", o.isa,
                     isa_name(kernels_isa(kernels_pick(ISA_LEVEL_COUNT))));
     hooks_init(&hooks, o.hooks);
     slm_engine *e = mem_zalloc(&hooks, 1, sizeof *e);
     if (e == NULL)
         return fail_nomem(why, "engine", sizeof *e);
     e->hooks = hooks;
+    e->exact = o.exact;
     p->hooks = &e->hooks;
     arena_init(&e->arena, &e->hooks, 0);
     e->sampling = e->sampling_no_think = slm_sampling_default();
@@ -257,17 +311,18 @@ static slm_err open_parts(struct parts *p, const slm_engine_options *options, sl
     return SLM_OK;
 }
 
-slm_err slm_engine_open(const char *path, const slm_engine_options *options, slm_engine **out, slm_why *why) {
-    struct parts p = {.path = path, .is_folder = dir_exists(path)};
+slm_err slm_engine_open(const char *path, const slm_engine_options *options, slm_engine **out,
+                        slm_why *why) {
+    struct parts p = { .path = path, .is_folder = dir_exists(path) };
     *out = NULL;
     if (!p.is_folder && !file_exists(path))
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "%s: no such file or folder", path);
     return open_parts(&p, options, out, why);
 }
 
-slm_err slm_engine_open_memory(const struct slm_memory_file *files, size_t n, const slm_engine_options *options,
-                               slm_engine **out, slm_why *why) {
-    struct parts p = {.files = files, .n_files = n};
+slm_err slm_engine_open_memory(const struct slm_memory_file *files, size_t n,
+                               const slm_engine_options *options, slm_engine **out, slm_why *why) {
+    struct parts p = { .files = files, .n_files = n };
     return open_parts(&p, options, out, why);
 }
 

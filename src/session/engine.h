@@ -5,6 +5,7 @@
 #ifndef SLM_SESSION_ENGINE_H
 #define SLM_SESSION_ENGINE_H
 
+#include <jansson.h>
 #include <stdatomic.h>
 
 #include "chat/template.h"
@@ -18,44 +19,53 @@
 
 struct slm_engine {
     struct slm_hooks hooks;
-    struct arena arena;           /* strings that info points to */
+    struct arena arena; /* strings that info points to */
     const struct kernels *kernels;
-    struct tensors *tensors;      /* NULL when there are no weights */
+    struct tensors *tensors; /* NULL when there are no weights */
     struct facts facts;
     bool has_facts;
     struct net net;
-    bool bound;                   /* net is usable */
+    bool bound; /* net is usable */
+    bool exact; /* asked for when it was opened */
     struct rope *rope;
-    struct tokenizer *tokenizer;  /* NULL if absent */
-    struct template *chat;        /* NULL if absent */
-    const char *chat_source;      /* text of the template [chat_size], in arena */
+    struct tokenizer *tokenizer; /* NULL if absent */
+    struct template *chat;       /* NULL if absent */
+    const char *chat_source;     /* text of the template [chat_size], in arena */
     size_t chat_size;
-    char *bos_text, *eos_text;    /* for the template; NULL unknown */
-    uint32_t *allowed;            /* bit set [ceil(vocab/32)]: ids that may be sampled */
+    char *bos_text, *eos_text; /* for the template; NULL unknown */
+    uint32_t *allowed;         /* bit set [ceil(vocab/32)]: ids that may be sampled */
     int32_t stop[MAX_STOP];
     size_t n_stop;
     int32_t think_open, think_close; /* ids of the markers, -1 if the model has none */
-    uint64_t vocabulary_bytes;    /* size of tokenizer and template as read */
+    uint64_t vocabulary_bytes;       /* tokenizer and template in memory, estimated for plans */
     slm_sampling sampling, sampling_no_think;
     const char *name, *types;
-    const char *container;        /* "gguf", "safetensors" or "none" */
+    const char *container; /* "gguf", "safetensors" or "none" */
     uint64_t file_bytes, tensor_bytes;
 };
 
 /* Where the parts of an engine come from: a folder or the caller's memory. */
 struct parts {
     const struct slm_hooks *hooks;
-    const char *path;                   /* NULL when from memory */
+    const char *path; /* NULL when from memory */
     bool is_folder;
     const struct slm_memory_file *files; /* [n_files] borrowed, or NULL */
     size_t n_files;
 };
 /* Maps a file of the model by name; *out has data NULL when there is none. Limit in bytes. */
-slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct mapping *out, slm_why *why);
+slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct mapping *out,
+                  slm_why *why);
+/* Whether there is a file of that name; out of memory counts as no. */
+bool parts_have(const struct parts *p, const char *name);
 
 /* vocab.c: tokenizer, template and special tokens out of files or GGUF metadata */
 slm_err vocab_from_gguf(slm_engine *e, unsigned want, slm_why *why);
 slm_err vocab_from_parts(slm_engine *e, const struct parts *p, unsigned want, slm_why *why);
+/* Notes what tokenizer and template take in memory: also before loading, but not when the weights
+ * were asked for without them. */
+void vocab_estimate(slm_engine *e, const struct parts *p, unsigned want);
+/* The template that a tokenizer_config.json holds, a string; borrowed, NULL if it has none. */
+const json_t *config_template(const json_t *config);
 
 struct slm_session {
     const slm_engine *engine;
@@ -66,13 +76,13 @@ struct slm_session {
     struct sampler *sampler;
     uint32_t context, chunk, logit_rows;
     enum kv_type kv_type;
-    int32_t *ids;         /* [context]; the first kv_length(kv) are evaluated */
+    int32_t *ids; /* [context]; the first kv_length(kv) are evaluated */
     size_t n;
-    float *logits;        /* [vocab] after the last evaluated token */
+    float *logits; /* [vocab] after the last evaluated token */
     bool has_logits;
-    bool long_rope;       /* factors that kv was filled with */
-    size_t expect;        /* announced length */
-    size_t reevaluated;   /* tokens evaluated again because of the rope switch, since last asked */
+    bool long_rope;     /* factors that kv was filled with */
+    size_t expect;      /* announced length */
+    size_t reevaluated; /* tokens evaluated again because of the rope switch, since last asked */
     atomic_bool cancelled;
 };
 
@@ -80,18 +90,23 @@ struct slm_session {
 typedef bool (*prefill_fn)(void *user, size_t done, size_t total);
 slm_err session_evaluate(slm_session *s, prefill_fn on_prefill, void *user, slm_why *why);
 /* slm_session_sync with a progress callback */
-slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused, prefill_fn on_prefill, void *user,
-                     slm_why *why);
+slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused,
+                     prefill_fn on_prefill, void *user, slm_why *why);
 
 /* catalog.c: table values in the public form */
 void model_sampling(const struct model *m, slm_sampling *usual, slm_sampling *no_think);
 enum slm_think think_public(enum think_mode mode);
 
-/* info.c: options with every default filled in and checked against the model */
-slm_err session_settings(const slm_engine *e, const slm_session_options *options, slm_session_options *o, slm_why *why);
+/* info.c: options with every default filled in and checked against the model and max_bytes */
+slm_err session_settings(const slm_engine *e, const slm_session_options *options,
+                         slm_session_options *o, slm_why *why);
 enum kv_type kv_internal(enum slm_kv kv);
 
-/* Copies a struct with a leading size field from the caller (short or long) over defaults. */
-void options_copy(void *to, size_t to_size, const void *from);
+/* catalog.c: structs with a leading size field, written by programs with other headers. */
+/* Copies the caller's over defaults; NULL leaves them. E_ARG for a size that cannot be, and for a
+ * longer struct with something in the part that is not known here. */
+slm_err options_copy(void *to, size_t to_size, const void *from, slm_why *why);
+/* The other way: what fits into the caller's struct, whose size field stays as it was. */
+slm_err result_give(void *out, const void *from, size_t from_size);
 
 #endif

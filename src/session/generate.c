@@ -31,19 +31,20 @@ struct generation {
     struct think_parser think;
     struct stopper stopper;
     struct buf text;
-    bool inside;          /* in the thinking block, by ids */
-    bool refused;         /* a callback said stop */
-    int32_t *closing;     /* ids that close the thinking block when its budget is used up */
+    bool inside;      /* in the thinking block, by ids */
+    bool refused;     /* a callback said stop */
+    int32_t *closing; /* ids that close the thinking block when its budget is used up */
     size_t n_closing;
-    bool cut_short;       /* the block was closed for the model: markers that it writes later are not shown */
+    bool
+        cut_short; /* the block was closed for the model: markers that it writes later are not shown */
 };
 
 slm_generate_options slm_generate_default(void) {
-    return (slm_generate_options){.size = sizeof(slm_generate_options),
-                                  .sampling = slm_sampling_default(),
-                                  .default_sampling = true,
-                                  .split_thinking = true,
-                                  .render = slm_render_default()};
+    return (slm_generate_options){ .size = sizeof(slm_generate_options),
+                                   .sampling = slm_sampling_default(),
+                                   .default_sampling = true,
+                                   .split_thinking = true,
+                                   .render = slm_render_default() };
 }
 
 /* ------------------------------------------------------------------ text on its way out */
@@ -208,14 +209,16 @@ static slm_err loop(struct generation *g, slm_why *why) {
         }
         TRY(err);
         TRY(sampler_pick(s->sampler, s->logits, NULL, &id, why));
-        if (g->o->on_token != NULL && !g->o->on_token(g->o->user, id, sampler_logprob(s->sampler, s->logits, id)))
+        if (g->o->on_token != NULL &&
+            !g->o->on_token(g->o->user, id, sampler_logprob(s->sampler, s->logits, id)))
             g->refused = true;
         if (is_stop(e, id) && !g->o->ignore_stop_ids) {
             g->r->finish = SLM_FINISH_STOP;
             return SLM_OK;
         }
         accept(g, id);
-        if (g->inside && g->n_closing > 0 && g->r->reasoning_tokens >= g->o->think_budget && !ended(g))
+        if (g->inside && g->n_closing > 0 && g->r->reasoning_tokens >= g->o->think_budget &&
+            !ended(g))
             if (!close_thinking(g))
                 return SLM_OK;
     }
@@ -226,11 +229,14 @@ static slm_err loop(struct generation *g, slm_why *why) {
 
 static slm_err check_stops(const slm_generate_options *o, slm_why *why) {
     if (o->n_stop > MAX_STOP_STRINGS)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%zu stop strings, at most %d", o->n_stop, MAX_STOP_STRINGS);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%zu stop strings, at most %d", o->n_stop,
+                    MAX_STOP_STRINGS);
     for (size_t i = 0; i < o->n_stop; i++) {
         size_t len = strlen(o->stop[i]);
         if (len == 0 || len > MAX_STOP_BYTES)
-            return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "stop string %zu has %zu bytes, allowed are 1 to %d", i, len, MAX_STOP_BYTES);
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "stop string %zu has %zu bytes, allowed are 1 to %d", i, len,
+                        MAX_STOP_BYTES);
     }
     return SLM_OK;
 }
@@ -257,14 +263,15 @@ static slm_err begin(struct generation *g, slm_why *why) {
         token_decoder_init(&g->decoder, e->tokenizer, true);
     think_parser_init(&g->think, "<think>", "</think>", o->in_thinking, on_part, g);
     if (o->think_budget > 0 && e->think_close >= 0) {
-        struct token_piece piece = {"\n</think>\n\n", 11, false};
+        struct token_piece piece = { "\n</think>\n\n", 11, false };
         TRY(tokenizer_encode(e->tokenizer, &piece, 1, 0, &g->closing, &g->n_closing, why));
     }
     return g->text.err == SLM_OK ? SLM_OK : fail_nomem(why, "text", TEXT_ROOM);
 }
 
-static slm_err generate(slm_session *s, const slm_generate_options *o, slm_result *r, slm_why *why) {
-    struct generation g = {.s = s, .o = o, .r = r};
+static slm_err generate(slm_session *s, const slm_generate_options *o, slm_result *r,
+                        slm_why *why) {
+    struct generation g = { .s = s, .o = o, .r = r };
     uint64_t start = clock_ns();
     slm_err err = begin(&g, why);
     if (err == SLM_OK)
@@ -280,17 +287,27 @@ static slm_err generate(slm_session *s, const slm_generate_options *o, slm_resul
 
 /* Fields of a result that the caller's struct has room for. */
 static void give(slm_result *out, const slm_result *r) {
-    if (out == NULL)
-        return;
-    size_t size = out->size;
-    memcpy(out, r, size < sizeof *r ? size : sizeof *r);
-    out->size = size;
+    if (out != NULL)
+        result_give(out, r, sizeof *r);
 }
 
-slm_err slm_generate(slm_session *s, const slm_generate_options *options, slm_result *result, slm_why *why) {
-    slm_generate_options o = slm_generate_default();
-    slm_result r = {.size = sizeof r};
-    options_copy(&o, sizeof o, options);
+/* Options with their defaults; a result whose size was never set is found before the work is done. */
+static slm_err take(slm_generate_options *o, const slm_generate_options *options,
+                    slm_result *result, slm_why *why) {
+    const slm_result none = { .size = sizeof none };
+    *o = slm_generate_default();
+    TRY(options_copy(o, sizeof *o, options, why));
+    if (result != NULL && result_give(result, &none, sizeof none) != SLM_OK)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the size of slm_result is not set: %zu",
+                    result->size);
+    return SLM_OK;
+}
+
+slm_err slm_generate(slm_session *s, const slm_generate_options *options, slm_result *result,
+                     slm_why *why) {
+    slm_generate_options o;
+    slm_result r = { .size = sizeof r };
+    TRY(take(&o, options, result, why));
     if (s->n == 0)
         return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "the session holds no tokens to continue");
     s->reevaluated = 0;
@@ -300,13 +317,13 @@ slm_err slm_generate(slm_session *s, const slm_generate_options *options, slm_re
     return err;
 }
 
-slm_err slm_chat(slm_session *s, const char *request, size_t n, const slm_generate_options *options, slm_result *result,
-                 slm_why *why) {
-    slm_generate_options o = slm_generate_default();
-    slm_result r = {.size = sizeof r};
+slm_err slm_chat(slm_session *s, const char *request, size_t n, const slm_generate_options *options,
+                 slm_result *result, slm_why *why) {
+    slm_generate_options o;
+    slm_result r = { .size = sizeof r };
     int32_t *ids;
     size_t n_ids;
-    options_copy(&o, sizeof o, options);
+    TRY(take(&o, options, result, why));
     TRY(slm_render_ids(s->engine, request, n, &o.render, &ids, &n_ids, &o.in_thinking, why));
     uint64_t start = clock_ns();
     s->reevaluated = 0;

@@ -5,9 +5,7 @@
 #include "base/reader.h"
 #include "session/engine.h"
 
-static size_t out_size(size_t given, size_t full) {
-    return given < full ? given : full;
-}
+#define FIT_MIN 256 /* positions: a smaller context is not worth opening a session for */
 
 static void info_numbers(const struct model *m, slm_info *i) {
     i->params = m->params;
@@ -26,9 +24,12 @@ static void info_numbers(const struct model *m, slm_info *i) {
 }
 
 slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
-    slm_info i = {.size = out->size, .bos = -1, .name = e->name, .container = e->container, .types = e->types};
+    slm_info i = {
+        .size = out->size, .bos = -1, .name = e->name, .container = e->container, .types = e->types
+    };
     i.isa = isa_name(kernels_isa(e->kernels));
-    i.parts = (e->tokenizer != NULL ? SLM_TOKENIZER : 0u) | (e->chat != NULL ? SLM_TEMPLATE : 0u) | (e->bound ? SLM_WEIGHTS : 0u);
+    i.parts = (e->tokenizer != NULL ? SLM_TOKENIZER : 0u) | (e->chat != NULL ? SLM_TEMPLATE : 0u) |
+              (e->bound ? SLM_WEIGHTS : 0u);
     i.trust = "unknown";
     if (e->has_facts) {
         const struct facts *f = &e->facts;
@@ -36,7 +37,8 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
         i.id = f->known != NULL ? f->known->name : NULL;
         i.family = f->m.family->name;
         i.trust = f->trust == TRUST_VERIFIED ? "verified" : "derived, not verified";
-        i.think = e->think_open >= 0 || e->tokenizer == NULL ? think_public(f->m.think) : SLM_THINK_NONE;
+        i.think =
+            e->think_open >= 0 || e->tokenizer == NULL ? think_public(f->m.think) : SLM_THINK_NONE;
         i.has_vision = f->has_vision;
     }
     i.file_bytes = e->file_bytes;
@@ -48,20 +50,23 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
     i.sampling_no_think = e->sampling_no_think;
     i.n_tensors = e->tensors != NULL ? e->tensors->n : 0;
     i.n_meta = e->tensors != NULL && e->tensors->gguf != NULL ? gguf_count(e->tensors->gguf) : 0;
-    memcpy(out, &i, out_size(out->size, sizeof i));
-    return SLM_OK;
+    return result_give(out, &i, sizeof i);
 }
 
 slm_err slm_engine_tensor(const slm_engine *e, size_t i, slm_tensor *out) {
     if (e->tensors == NULL || i >= e->tensors->n)
         return SLM_E_ARG;
     const struct tensor_info *t = &e->tensors->list[i];
-    slm_tensor r = {.size = out->size, .name = t->name, .type = dtype_info(t->dtype)->name, .n_dims = t->n_dims,
-                    .bytes = t->size, .offset = t->offset, .file = e->tensors->files[t->file].path};
+    slm_tensor r = { .size = out->size,
+                     .name = t->name,
+                     .type = dtype_info(t->dtype)->name,
+                     .n_dims = t->n_dims,
+                     .bytes = t->size,
+                     .offset = t->offset,
+                     .file = e->tensors->files[t->file].path };
     for (uint32_t d = 0; d < t->n_dims; d++)
         r.dims[d] = t->dims[d];
-    memcpy(out, &r, out_size(out->size, sizeof r));
-    return SLM_OK;
+    return result_give(out, &r, sizeof r);
 }
 
 /* ------------------------------------------------------------------ metadata as text */
@@ -70,19 +75,44 @@ static void put_scalar(struct buf *b, const struct gguf_value *v) {
     struct reader r;
     reader_init(&r, v->data, (size_t)v->size, NULL);
     switch (v->type) {
-    case GGUF_U8: buf_printf(b, "%u", read_u8(&r)); break;
-    case GGUF_I8: buf_printf(b, "%d", (int8_t)read_u8(&r)); break;
-    case GGUF_U16: buf_printf(b, "%u", read_u16(&r)); break;
-    case GGUF_I16: buf_printf(b, "%d", (int16_t)read_u16(&r)); break;
-    case GGUF_U32: buf_printf(b, "%u", read_u32(&r)); break;
-    case GGUF_I32: buf_printf(b, "%d", (int32_t)read_u32(&r)); break;
-    case GGUF_F32: buf_printf(b, "%.9g", (double)read_f32(&r)); break;
-    case GGUF_BOOL: buf_puts(b, read_u8(&r) ? "true" : "false"); break;
-    case GGUF_U64: buf_printf(b, "%llu", (unsigned long long)read_u64(&r)); break;
-    case GGUF_I64: buf_printf(b, "%lld", (long long)read_u64(&r)); break;
-    case GGUF_F64: buf_printf(b, "%.17g", read_f64(&r)); break;
-    case GGUF_STRING: buf_put(b, v->data, (size_t)v->size); break;
-    case GGUF_ARRAY: break;
+    case GGUF_U8:
+        buf_printf(b, "%u", read_u8(&r));
+        break;
+    case GGUF_I8:
+        buf_printf(b, "%d", (int8_t)read_u8(&r));
+        break;
+    case GGUF_U16:
+        buf_printf(b, "%u", read_u16(&r));
+        break;
+    case GGUF_I16:
+        buf_printf(b, "%d", (int16_t)read_u16(&r));
+        break;
+    case GGUF_U32:
+        buf_printf(b, "%u", read_u32(&r));
+        break;
+    case GGUF_I32:
+        buf_printf(b, "%d", (int32_t)read_u32(&r));
+        break;
+    case GGUF_F32:
+        buf_printf(b, "%.9g", (double)read_f32(&r));
+        break;
+    case GGUF_BOOL:
+        buf_puts(b, read_u8(&r) ? "true" : "false");
+        break;
+    case GGUF_U64:
+        buf_printf(b, "%llu", (unsigned long long)read_u64(&r));
+        break;
+    case GGUF_I64:
+        buf_printf(b, "%lld", (long long)read_u64(&r));
+        break;
+    case GGUF_F64:
+        buf_printf(b, "%.17g", read_f64(&r));
+        break;
+    case GGUF_STRING:
+        buf_put(b, v->data, (size_t)v->size);
+        break;
+    case GGUF_ARRAY:
+        break;
     }
 }
 
@@ -107,8 +137,27 @@ static void put_array(struct buf *b, const struct gguf_value *v) {
     buf_printf(b, "%s] (%llu)", shown < v->count ? ", ..." : "", (unsigned long long)v->count);
 }
 
-slm_err slm_engine_meta(const slm_engine *e, size_t i, const char **key, char *value, size_t value_size) {
-    if (e->tensors == NULL || e->tensors->gguf == NULL || i >= gguf_count(e->tensors->gguf) || value_size == 0)
+/* As much of b as fits, cut between characters, with a mark that says how long it was. */
+static void give_text(const struct buf *b, char *value, size_t size) {
+    char mark[48] = "";
+    size_t n = b->len, len = 0;
+    if (n > size - 1) {
+        len = (size_t)snprintf(mark, sizeof mark, "... (%zu bytes)", b->len);
+        len = len < size - 1 ? len : 0;
+        n = size - 1 - len;
+        while (n > 0 && ((unsigned char)b->data[n] & 0xc0) == 0x80)
+            n--;
+    }
+    if (n > 0)
+        memcpy(value, b->data, n);
+    memcpy(value + n, mark, len);
+    value[n + len] = '\0';
+}
+
+slm_err slm_engine_meta(const slm_engine *e, size_t i, const char **key, char *value,
+                        size_t value_size) {
+    if (e->tensors == NULL || e->tensors->gguf == NULL || i >= gguf_count(e->tensors->gguf) ||
+        value_size == 0)
         return SLM_E_ARG;
     const struct gguf_value *v = gguf_at(e->tensors->gguf, (uint32_t)i);
     struct buf b;
@@ -117,16 +166,11 @@ slm_err slm_engine_meta(const slm_engine *e, size_t i, const char **key, char *v
         put_array(&b, v);
     else
         put_scalar(&b, v);
-    *key = v->key;
-    size_t n = b.len < value_size - 1 ? b.len : value_size - 1;
-    if (n > 0)
-        memcpy(value, b.data, n);
-    value[n] = '\0';
-    char mark[48];
-    int len = snprintf(mark, sizeof mark, "... (%zu bytes)", b.len);
-    if (b.len > n && (size_t)len < n)
-        memcpy(value + n - (size_t)len, mark, (size_t)len);
     slm_err err = b.err;
+    if (err == SLM_OK) {
+        *key = v->key;
+        give_text(&b, value, value_size);
+    }
     buf_free(&b);
     return err;
 }
@@ -134,33 +178,35 @@ slm_err slm_engine_meta(const slm_engine *e, size_t i, const char **key, char *v
 /* ------------------------------------------------------------------ plan and cost */
 
 slm_session_options slm_session_default(void) {
-    return (slm_session_options){.size = sizeof(slm_session_options)};
+    return (slm_session_options){ .size = sizeof(slm_session_options) };
 }
 
 enum kv_type kv_internal(enum slm_kv kv) {
-    return kv == SLM_KV_F32 ? KV_F32 : kv == SLM_KV_BF16 ? KV_BF16 : kv == SLM_KV_Q8 ? KV_Q8 : KV_F16;
+    return kv == SLM_KV_F32    ? KV_F32
+           : kv == SLM_KV_BF16 ? KV_BF16
+           : kv == SLM_KV_Q8   ? KV_Q8
+                               : KV_F16;
 }
 
-slm_err session_settings(const slm_engine *e, const slm_session_options *options, slm_session_options *o, slm_why *why) {
+/* Everything but the context: defaults, and what disagrees with the model. */
+static slm_err settle(const slm_engine *e, const slm_session_options *options,
+                      slm_session_options *o, slm_why *why) {
     *o = slm_session_default();
-    options_copy(o, sizeof *o, options);
+    TRY(options_copy(o, sizeof *o, options, why));
     if (!e->has_facts)
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "this model has no config.json or weights");
     if (o->context > e->facts.m.context)
-        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET, "context %u is larger than the %u positions that %s was made for",
-                    o->context, e->facts.m.context, e->name);
-    if (o->kv > SLM_KV_Q8)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "unknown type of keys and values: %d", (int)o->kv);
-    if (o->context == 0)
-        o->context = e->facts.m.context;
+        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET,
+                    "context %u is larger than the %u positions that %s was made for", o->context,
+                    e->facts.m.context, e->name);
+    if ((int)o->kv < 0 || o->kv > SLM_KV_Q8)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "unknown type of keys and values: %d, known are 0 to %d", (int)o->kv,
+                    (int)SLM_KV_Q8);
+    if (options == NULL && e->exact)
+        o->kv = SLM_KV_F32;
     if (o->chunk == 0)
         o->chunk = 256;
-    if (o->chunk > o->context)
-        o->chunk = o->context;
-    if (o->logit_rows == 0)
-        o->logit_rows = 1;
-    if (o->logit_rows > o->chunk)
-        o->logit_rows = o->chunk;
     if (o->sequences == 0)
         o->sequences = 1;
     if (o->threads == 0)
@@ -168,18 +214,96 @@ slm_err session_settings(const slm_engine *e, const slm_session_options *options
     return SLM_OK;
 }
 
-slm_err slm_engine_plan(const slm_engine *e, const slm_session_options *options, slm_plan *out, slm_why *why) {
-    slm_session_options o;
+/* What depends on the context: a chunk larger than it would never fill. */
+static void set_context(slm_session_options *o, const slm_session_options *asked,
+                        uint32_t context) {
+    o->context = context;
+    o->chunk = asked->chunk < context ? asked->chunk : context;
+    o->logit_rows = asked->logit_rows == 0         ? 1
+                    : asked->logit_rows < o->chunk ? asked->logit_rows
+                                                   : o->chunk;
+}
+
+/* The plan of settled options. Scratch, sampler and ids are each session's own. */
+static slm_err plan_of(const slm_engine *e, const slm_session_options *o, slm_plan *out,
+                       slm_why *why) {
     struct plan p;
-    TRY(session_settings(e, options, &o, why));
     if (e->tensors == NULL)
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "a plan needs the weights' file");
-    struct plan_request r = {.context = o.context, .sequences = o.sequences, .chunk = o.chunk, .logit_rows = o.logit_rows,
-                             .kv = kv_internal(o.kv), .threads = o.threads, .exact = e->bound && e->net.exact};
+    const struct model *m = &e->facts.m;
+    uint64_t own = sampler_bytes(m->vocab) + (uint64_t)o->context * sizeof(int32_t);
+    struct plan_request r = { .context = o->context,
+                              .sequences = o->sequences,
+                              .chunk = o->chunk,
+                              .logit_rows = o->logit_rows,
+                              .kv = kv_internal(o->kv),
+                              .threads = o->threads,
+                              .exact = e->exact,
+                              .session_bytes = own,
+                              .vocabulary_bytes = e->vocabulary_bytes };
     TRY(plan_make(&e->facts, e->tensors, e->kernels, &r, &p, why));
-    slm_plan s = {.size = out->size, .context = o.context, .weights_file = p.weights_file, .weights_packed = p.weights_packed,
-                  .kv = p.kv, .scratch = p.scratch, .vocabulary = p.vocabulary, .total = p.total};
-    memcpy(out, &s, out_size(out->size, sizeof s));
+    *out = (slm_plan){ .size = sizeof *out,
+                       .context = o->context,
+                       .weights_file = p.weights_file,
+                       .weights_packed = p.weights_packed,
+                       .kv = p.kv,
+                       .scratch = p.scratch,
+                       .vocabulary = p.vocabulary,
+                       .total = p.total };
+    return SLM_OK;
+}
+
+/* The largest context within max_bytes; at least FIT_MIN (or what the model has), fitting or not. */
+static slm_err fit_context(const slm_engine *e, const slm_session_options *asked,
+                           slm_session_options *o, slm_plan *p, slm_why *why) {
+    uint32_t most = e->facts.m.context, low = most < FIT_MIN ? most : FIT_MIN, high = most;
+    while (low < high) {
+        uint32_t middle = high - (high - low) / 2;
+        set_context(o, asked, middle);
+        TRY(plan_of(e, o, p, why));
+        if (p->total <= o->max_bytes)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    set_context(o, asked, low);
+    return plan_of(e, o, p, why);
+}
+
+static slm_err settle_and_plan(const slm_engine *e, const slm_session_options *options,
+                               slm_session_options *o, slm_plan *p, slm_why *why) {
+    TRY(settle(e, options, o, why));
+    const slm_session_options asked = *o;
+    set_context(o, &asked, asked.context > 0 ? asked.context : e->facts.m.context);
+    TRY(plan_of(e, o, p, why));
+    if (o->max_bytes == 0 || p->total <= o->max_bytes)
+        return SLM_OK;
+    if (asked.context == 0)
+        TRY(fit_context(e, &asked, o, p, why));
+    if (p->total <= o->max_bytes)
+        return SLM_OK;
+    return fail(why, SLM_E_MEMORY, SLM_NO_OFFSET,
+                "context %u needs %.1f MB in all (weights %.1f, keys and values %.1f, scratch "
+                "%.1f), allowed are %.1f MB",
+                p->context, (double)p->total / 1e6,
+                (double)(p->weights_file + p->weights_packed) / 1e6, (double)p->kv / 1e6,
+                (double)p->scratch / 1e6, (double)o->max_bytes / 1e6);
+}
+
+slm_err session_settings(const slm_engine *e, const slm_session_options *options,
+                         slm_session_options *o, slm_why *why) {
+    slm_plan p;
+    return settle_and_plan(e, options, o, &p, why);
+}
+
+slm_err slm_engine_plan(const slm_engine *e, const slm_session_options *options, slm_plan *out,
+                        slm_why *why) {
+    slm_session_options o;
+    slm_plan p;
+    TRY(settle_and_plan(e, options, &o, &p, why));
+    if (result_give(out, &p, sizeof p) != SLM_OK)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the size of slm_plan is not set: %zu",
+                    out->size);
     return SLM_OK;
 }
 
@@ -196,7 +320,9 @@ static void add_matrix(slm_cost *c, const struct matrix *m) {
 static void matrix_cost(const struct net *n, slm_cost *c) {
     for (uint32_t i = 0; i < n->m->layers; i++) {
         const struct layer *l = &n->layers[i];
-        const struct matrix *const all[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+        const struct matrix *const all[] = {
+            &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down
+        };
         for (size_t k = 0; k < ARRAY_LEN(all); k++)
             add_matrix(c, all[k]);
     }
@@ -204,7 +330,7 @@ static void matrix_cost(const struct net *n, slm_cost *c) {
 }
 
 slm_err slm_engine_cost(const slm_engine *e, enum slm_kv kv, uint32_t depth, slm_cost *out) {
-    slm_cost c = {.size = out->size, .multiply = "f32"};
+    slm_cost c = { .size = out->size, .multiply = "f32" };
     if (!e->bound)
         return SLM_E_STATE;
     const struct model *m = &e->facts.m;
@@ -215,7 +341,8 @@ slm_err slm_engine_cost(const slm_engine *e, enum slm_kv kv, uint32_t depth, slm
         c.attention_macs += keys * m->heads * 2 * m->head_dim;
     }
     if (m->layers > 0)
-        c.multiply = e->net.layers[0].gate.act == ACT_BF16 ? "bf16" : e->net.layers[0].gate.act == ACT_F32 ? "f32" : "int8";
-    memcpy(out, &c, out_size(out->size, sizeof c));
-    return SLM_OK;
+        c.multiply = e->net.layers[0].gate.act == ACT_BF16  ? "bf16"
+                     : e->net.layers[0].gate.act == ACT_F32 ? "f32"
+                                                            : "int8";
+    return result_give(out, &c, sizeof c);
 }

@@ -352,9 +352,11 @@ slm_err slm_quantize(const char *in_path, const char *out_path, const char *type
     slm_quantize_options o = slm_quantize_default();
     struct source in = {0};
     struct gguf_writer *w = NULL;
-    const struct recipe *r = find_recipe(type);
+    const struct recipe *r = type != NULL ? find_recipe(type) : NULL;
     slm_err err;
-    options_copy(&o, sizeof o, options);
+    TRY(options_copy(&o, sizeof o, options, why));
+    if (in_path == NULL || out_path == NULL || type == NULL || !hooks_valid(o.hooks))
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "input, output, type and whole hooks are needed");
     if (r == NULL)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "unknown type '%s'", type);
     hooks_init(&in.hooks, o.hooks);

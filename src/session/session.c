@@ -12,19 +12,6 @@
 
 #include "session/engine.h"
 
-static slm_err within_plan(const slm_engine *e, const slm_session_options *o, slm_why *why) {
-    slm_plan p = {.size = sizeof p};
-    if (o->max_bytes == 0)
-        return SLM_OK;
-    TRY(slm_engine_plan(e, o, &p, why));
-    if (p.total <= o->max_bytes)
-        return SLM_OK;
-    return fail(why, SLM_E_MEMORY, SLM_NO_OFFSET,
-                "context %u needs %.1f MB in all (weights %.1f, keys and values %.1f, scratch %.1f), allowed are %.1f MB", p.context,
-                (double)p.total / 1e6, (double)(p.weights_file + p.weights_packed) / 1e6, (double)p.kv / 1e6,
-                (double)p.scratch / 1e6, (double)o->max_bytes / 1e6);
-}
-
 static slm_err allocate(slm_session *s, const slm_session_options *o, slm_why *why) {
     const slm_engine *e = s->engine;
     const struct model *m = &e->facts.m;
@@ -34,17 +21,18 @@ static slm_err allocate(slm_session *s, const slm_session_options *o, slm_why *w
         return fail_nomem(why, "session", (size_t)s->context * 4 + (size_t)m->vocab * 4);
     TRY(pool_new(&s->hooks, o->threads, &s->pool, why));
     TRY(kv_new(&s->hooks, m, s->kv_type, s->context, s->chunk, &s->kv, why));
-    TRY(forward_new(&s->hooks, &e->net, e->rope, s->pool, s->chunk, s->logit_rows, s->context, &s->forward, why));
+    TRY(forward_new(&s->hooks, &e->net, e->rope, s->pool, s->chunk, s->logit_rows, s->context,
+                    &s->forward, why));
     return sampler_new(&s->hooks, m->vocab, e->allowed, &s->sampler, why);
 }
 
-slm_err slm_session_open(const slm_engine *e, const slm_session_options *options, slm_session **out, slm_why *why) {
+slm_err slm_session_open(const slm_engine *e, const slm_session_options *options, slm_session **out,
+                         slm_why *why) {
     slm_session_options o;
     *out = NULL;
-    TRY(session_settings(e, options, &o, why));
-    if (!e->bound)
+    if (e->has_facts && !e->bound)
         return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "the model was opened without its weights");
-    TRY(within_plan(e, &o, why));
+    TRY(session_settings(e, options, &o, why));
     slm_session *s = mem_zalloc(&e->hooks, 1, sizeof *s);
     if (s == NULL)
         return fail_nomem(why, "session", sizeof *s);
@@ -53,7 +41,7 @@ slm_err slm_session_open(const slm_engine *e, const slm_session_options *options
     s->context = o.context;
     s->chunk = o.chunk;
     s->logit_rows = o.logit_rows;
-    s->kv_type = e->net.exact && options == NULL ? KV_F32 : kv_internal(o.kv);
+    s->kv_type = kv_internal(o.kv);
     atomic_init(&s->cancelled, false);
     slm_err err = allocate(s, &o, why);
     if (err != SLM_OK) {
@@ -128,20 +116,23 @@ static void choose_rope(slm_session *s, size_t length) {
     s->long_rope = wanted;
 }
 
-static slm_err run(slm_session *s, size_t n, enum logit_rows rows, float *logits, const struct forward_taps *taps, slm_why *why) {
-    struct slice slice = {.kv = s->kv, .n = (uint32_t)n, .long_rope = s->long_rope};
+static slm_err run(slm_session *s, size_t n, enum logit_rows rows, float *logits,
+                   const struct forward_taps *taps, slm_why *why) {
+    struct slice slice = { .kv = s->kv, .n = (uint32_t)n, .long_rope = s->long_rope };
     return forward_run(s->forward, &slice, 1, s->ids + kv_length(s->kv), rows, logits, taps, why);
 }
 
 /* Evaluates up to position `end` in chunks; logits of the last one when it is the sequence's end. */
-static slm_err evaluate_to(slm_session *s, size_t end, prefill_fn on_prefill, void *user, slm_why *why) {
+static slm_err evaluate_to(slm_session *s, size_t end, prefill_fn on_prefill, void *user,
+                           slm_why *why) {
     size_t first = kv_length(s->kv);
     while (kv_length(s->kv) < end) {
         size_t done = kv_length(s->kv), n = end - done < s->chunk ? end - done : s->chunk;
         bool last = done + n == s->n;
         if (atomic_load_explicit(&s->cancelled, memory_order_relaxed) ||
             (on_prefill != NULL && !on_prefill(user, done - first, end - first)))
-            return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled after %zu of %zu tokens", done - first, end - first);
+            return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled after %zu of %zu tokens",
+                        done - first, end - first);
         s->has_logits = false;
         TRY(run(s, n, last ? LOGITS_LAST : LOGITS_NONE, last ? s->logits : NULL, NULL, why));
         s->has_logits = last;
@@ -162,22 +153,24 @@ static slm_err check_ids(const slm_session *s, const int32_t *ids, size_t n, slm
     uint32_t vocab = s->engine->facts.m.vocab;
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
-            return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "token %zu has id %d, the model has ids 0 to %u", i, ids[i], vocab - 1);
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "token %zu has id %d, the model has ids 0 to %u", i, ids[i], vocab - 1);
     return SLM_OK;
 }
 
-slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused, prefill_fn on_prefill, void *user,
-                     slm_why *why) {
+slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused,
+                     prefill_fn on_prefill, void *user, slm_why *why) {
     size_t same = 0, evaluated = kv_length(s->kv);
     if (n == 0)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "an empty sequence cannot be evaluated");
     if (n > s->context)
-        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET, "the prompt has %zu tokens, the context holds %u; nothing was dropped", n,
+        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET,
+                    "the prompt has %zu tokens, the context holds %u; nothing was dropped", n,
                     s->context);
     TRY(check_ids(s, ids, n, why));
     while (same < n && same < evaluated && s->ids[same] == ids[same])
         same++;
-    if (same == n && evaluated > n)
+    if (same == n && (evaluated > n || !s->has_logits))
         same = n - 1; /* the logits of the last token are gone: evaluate it again */
     rewind_to(s, (uint32_t)same);
     memmove(s->ids, ids, n * sizeof *ids);
@@ -191,21 +184,27 @@ slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reuse
     return err;
 }
 
-slm_err slm_session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused, slm_why *why) {
+slm_err slm_session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused,
+                         slm_why *why) {
     return session_sync(s, ids, n, reused, NULL, NULL, why);
 }
 
-slm_err slm_session_append(slm_session *s, const int32_t *ids, size_t n, bool all_rows, float *logits, float *hidden,
-                           slm_why *why) {
-    struct forward_taps taps = {.final_norm = hidden};
+slm_err slm_session_append(slm_session *s, const int32_t *ids, size_t n, bool all_rows,
+                           float *logits, float *hidden, slm_why *why) {
+    struct forward_taps taps = { .final_norm = hidden };
     size_t rows = logits == NULL ? 0 : all_rows ? n : 1;
     if (n == 0 || n > s->chunk || rows > s->logit_rows)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%zu tokens and %zu rows of logits at once, the session was opened for %u and %u",
-                    n, rows, s->chunk, s->logit_rows);
+        return fail(
+            why, SLM_E_ARG, SLM_NO_OFFSET,
+            "%zu tokens and %zu rows of logits at once, the session was opened for %u and %u", n,
+            rows, s->chunk, s->logit_rows);
     if (n > s->context - s->n)
-        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET, "%zu tokens and %zu more, the context holds %u; nothing was dropped", s->n, n,
+        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET,
+                    "%zu tokens and %zu more, the context holds %u; nothing was dropped", s->n, n,
                     s->context);
     TRY(check_ids(s, ids, n, why));
+    if (atomic_load_explicit(&s->cancelled, memory_order_relaxed))
+        return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled before %zu tokens", n);
     size_t before = s->n;
     choose_rope(s, before + n);
     memcpy(s->ids + before, ids, n * sizeof *ids);
@@ -213,13 +212,15 @@ slm_err slm_session_append(slm_session *s, const int32_t *ids, size_t n, bool al
     s->n = before + n;
     s->has_logits = false;
     if (err == SLM_OK)
-        err = run(s, n, all_rows && rows > 0 ? LOGITS_ALL : LOGITS_LAST, rows > 0 ? logits : s->logits, hidden ? &taps : NULL, why);
+        err = run(s, n, all_rows && rows > 0 ? LOGITS_ALL : LOGITS_LAST,
+                  rows > 0 ? logits : s->logits, hidden ? &taps : NULL, why);
     if (err != SLM_OK) {
         s->n = kv_length(s->kv);
         return err;
     }
     if (rows > 0)
-        memcpy(s->logits, logits + (rows - 1) * s->engine->facts.m.vocab, s->engine->facts.m.vocab * sizeof *logits);
+        memcpy(s->logits, logits + (rows - 1) * s->engine->facts.m.vocab,
+               s->engine->facts.m.vocab * sizeof *logits);
     s->has_logits = true;
     return SLM_OK;
 }
@@ -229,7 +230,8 @@ slm_err slm_session_truncate(slm_session *s, size_t n, slm_why *why) {
         return SLM_OK;
     if (n < kv_length(s->kv) && !kv_can_truncate(s->kv, (uint32_t)n))
         return fail(why, SLM_E_STATE, SLM_NO_OFFSET,
-                    "the sliding window has moved on: %zu positions cannot be brought back from %u", n, kv_length(s->kv));
+                    "the sliding window has moved on: %zu positions cannot be brought back from %u",
+                    n, kv_length(s->kv));
     rewind_to(s, (uint32_t)n);
     s->n = n;
     return SLM_OK;

@@ -1,29 +1,32 @@
 /* text.c - text <-> ids and conversations -> prompts, for slm.h. */
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "session/engine.h"
 
 slm_render_options slm_render_default(void) {
-    return (slm_render_options){.size = sizeof(slm_render_options), .date = INT64_MIN};
+    return (slm_render_options){ .size = sizeof(slm_render_options), .date = INT64_MIN };
 }
 
 static slm_err want_tokenizer(const slm_engine *e, slm_why *why) {
-    return e->tokenizer != NULL ? SLM_OK : fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "this model was opened without a tokenizer");
+    return e->tokenizer != NULL ? SLM_OK
+                                : fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET,
+                                       "this model was opened without a tokenizer");
 }
 
-slm_err slm_encode(const slm_engine *e, const char *text, size_t n, unsigned flags, int32_t **ids, size_t *n_ids,
-                   slm_why *why) {
-    struct token_piece piece = {text, n, (flags & SLM_ENCODE_DATA) != 0};
+slm_err slm_encode(const slm_engine *e, const char *text, size_t n, unsigned flags, int32_t **ids,
+                   size_t *n_ids, slm_why *why) {
+    struct token_piece piece = { text, n, (flags & SLM_ENCODE_DATA) != 0 };
     *ids = NULL;
     *n_ids = 0;
     TRY(want_tokenizer(e, why));
-    return tokenizer_encode(e->tokenizer, &piece, 1, flags & SLM_ENCODE_BOS ? TOKEN_ADD_BOS : 0, ids, n_ids, why);
+    return tokenizer_encode(e->tokenizer, &piece, 1, flags & SLM_ENCODE_BOS ? TOKEN_ADD_BOS : 0,
+                            ids, n_ids, why);
 }
 
-slm_err slm_decode(const slm_engine *e, const int32_t *ids, size_t n, bool skip_special, char **text, size_t *n_text,
-                   slm_why *why) {
+slm_err slm_decode(const slm_engine *e, const int32_t *ids, size_t n, bool skip_special,
+                   char **text, size_t *n_text, slm_why *why) {
     struct buf b;
     *text = NULL;
     *n_text = 0;
@@ -41,7 +44,8 @@ slm_err slm_decode(const slm_engine *e, const int32_t *ids, size_t n, bool skip_
 }
 
 /* The request with add_generation_prompt set; *kwargs is a new reference. */
-static slm_err parse_request(const char *request, size_t n, json_t **root, json_t **kwargs, slm_why *why) {
+static slm_err parse_request(const char *request, size_t n, json_t **root, json_t **kwargs,
+                             slm_why *why) {
     TRY(json_text(request, n, root, why));
     if (!json_is_object(*root) || !json_is_array(json_object_get(*root, "messages")))
         return fail(why, SLM_E_FORMAT, 0, "a conversation is an object with an array \"messages\"");
@@ -57,12 +61,13 @@ static slm_err parse_request(const char *request, size_t n, json_t **root, json_
     return SLM_OK;
 }
 
-static slm_err render(const slm_engine *e, const char *request, size_t n, const slm_render_options *options,
-                      struct template_output *out, slm_why *why) {
+static slm_err render(const slm_engine *e, const char *request, size_t n,
+                      const slm_render_options *options, struct template_output *out,
+                      slm_why *why) {
     slm_render_options o = slm_render_default();
     json_t *root = NULL, *kwargs = NULL;
     slm_err err = SLM_OK;
-    options_copy(&o, sizeof o, options);
+    TRY(options_copy(&o, sizeof o, options, why));
     if (e->chat == NULL)
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "this model has no chat template");
     TRY_OUT(parse_request(request, n, &root, &kwargs, why));
@@ -71,7 +76,7 @@ static slm_err render(const slm_engine *e, const char *request, size_t n, const 
         .kwargs = kwargs,
         .bos_token = e->bos_text,
         .eos_token = e->eos_text,
-        .now = o.date != INT64_MIN ? o.date : (int64_t)time(NULL),
+        .now = o.date != INT64_MIN ? o.date : clock_local(),
     };
     err = template_render(e->chat, &e->hooks, &in, out, why);
 out:
@@ -80,9 +85,9 @@ out:
     return err;
 }
 
-slm_err slm_render(const slm_engine *e, const char *request, size_t n, const slm_render_options *options, char **text,
-                   size_t *n_text, slm_why *why) {
-    struct template_output out = {0};
+slm_err slm_render(const slm_engine *e, const char *request, size_t n,
+                   const slm_render_options *options, char **text, size_t *n_text, slm_why *why) {
+    struct template_output out = { 0 };
     *text = NULL;
     *n_text = 0;
     TRY(render(e, request, n, options, &out, why));
@@ -99,12 +104,14 @@ static bool ends_in_thinking(const slm_engine *e, const struct template_output *
     size_t n = out->n;
     while (n > 0 && strchr(" \n\t\r", out->text[n - 1]) != NULL)
         n--;
-    return e->think_open >= 0 && n >= sizeof mark - 1 && memcmp(out->text + n - (sizeof mark - 1), mark, sizeof mark - 1) == 0;
+    return e->think_open >= 0 && n >= sizeof mark - 1 &&
+           memcmp(out->text + n - (sizeof mark - 1), mark, sizeof mark - 1) == 0;
 }
 
-slm_err slm_render_ids(const slm_engine *e, const char *request, size_t n, const slm_render_options *options, int32_t **ids,
-                       size_t *n_ids, bool *in_thinking, slm_why *why) {
-    struct template_output out = {0};
+slm_err slm_render_ids(const slm_engine *e, const char *request, size_t n,
+                       const slm_render_options *options, int32_t **ids, size_t *n_ids,
+                       bool *in_thinking, slm_why *why) {
+    struct template_output out = { 0 };
     struct token_piece *pieces = NULL;
     slm_err err;
     *ids = NULL;
@@ -117,7 +124,8 @@ slm_err slm_render_ids(const slm_engine *e, const char *request, size_t n, const
         goto out;
     }
     for (size_t i = 0; i < out.n_runs; i++)
-        pieces[i] = (struct token_piece){out.text + out.runs[i].start, out.runs[i].n, out.runs[i].data};
+        pieces[i] =
+            (struct token_piece){ out.text + out.runs[i].start, out.runs[i].n, out.runs[i].data };
     TRY_OUT(tokenizer_encode(e->tokenizer, pieces, out.n_runs, 0, ids, n_ids, why));
     if (in_thinking != NULL)
         *in_thinking = ends_in_thinking(e, &out);

@@ -13,11 +13,17 @@
 #define LIMIT_CONFIG ((size_t)64 << 20)
 #define LIMIT_TEMPLATE ((size_t)1 << 20)
 
+/* Resident bytes of a loaded tokenizer per id, its share of texts, merges and tables included: 78 to
+ * 123 for the vocabularies of the known models. And of one chat template with its program. */
+#define BYTES_PER_TOKEN 96
+#define TEMPLATE_BYTES ((uint64_t)128 << 10)
+
 /* ------------------------------------------------------------------ both kinds */
 
 static slm_err set_template(slm_engine *e, const char *text, size_t n, slm_why *why) {
     if (n > LIMIT_TEMPLATE)
-        return fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "the chat template has %zu bytes, at most %zu", n, LIMIT_TEMPLATE);
+        return fail(why, SLM_E_BUDGET, SLM_NO_OFFSET,
+                    "the chat template has %zu bytes, at most %zu", n, LIMIT_TEMPLATE);
     char *copy = arena_strdup(&e->arena, text, n);
     if (copy == NULL)
         return fail_nomem(why, "chat template", n);
@@ -26,14 +32,14 @@ static slm_err set_template(slm_engine *e, const char *text, size_t n, slm_why *
         return fail_prefix(why, err, "chat template");
     e->chat_source = copy;
     e->chat_size = n;
-    e->vocabulary_bytes += n;
     return SLM_OK;
 }
 
 /* ------------------------------------------------------------------ GGUF */
 
 /* Strings of a metadata array as (pointer, length) pairs, in the arena `scratch`. */
-static slm_err texts(struct arena *scratch, const struct gguf_value *v, struct token_text **out, size_t *n, slm_why *why) {
+static slm_err texts(struct arena *scratch, const struct gguf_value *v, struct token_text **out,
+                     size_t *n, slm_why *why) {
     *out = NULL;
     *n = 0;
     if (v == NULL)
@@ -51,13 +57,15 @@ static slm_err texts(struct arena *scratch, const struct gguf_value *v, struct t
 }
 
 /* A numeric array with one entry per token; NULL when absent. */
-static slm_err token_types(struct arena *scratch, const struct gguf_value *v, size_t n_tokens, int32_t **out, slm_why *why) {
+static slm_err token_types(struct arena *scratch, const struct gguf_value *v, size_t n_tokens,
+                           int32_t **out, slm_why *why) {
     *out = NULL;
     if (v == NULL)
         return SLM_OK;
-    if (v->type != GGUF_ARRAY || (v->item != GGUF_I32 && v->item != GGUF_U32) || v->count != n_tokens)
-        return fail(why, SLM_E_FORMAT, v->offset, "'%s' has %llu entries of type %d for %zu tokens", v->key,
-                    (unsigned long long)v->count, (int)v->item, n_tokens);
+    if (v->type != GGUF_ARRAY || (v->item != GGUF_I32 && v->item != GGUF_U32) ||
+        v->count != n_tokens)
+        return fail(why, SLM_E_FORMAT, v->offset, "'%s' has %llu entries of type %d for %zu tokens",
+                    v->key, (unsigned long long)v->count, (int)v->item, n_tokens);
     *out = arena_alloc(scratch, n_tokens, sizeof **out);
     if (*out == NULL)
         return fail_nomem(why, v->key, n_tokens * sizeof **out);
@@ -68,7 +76,8 @@ static slm_err token_types(struct arena *scratch, const struct gguf_value *v, si
     return SLM_OK;
 }
 
-static slm_err token_scores(struct arena *scratch, const struct gguf_value *v, size_t n_tokens, float **out, slm_why *why) {
+static slm_err token_scores(struct arena *scratch, const struct gguf_value *v, size_t n_tokens,
+                            float **out, slm_why *why) {
     *out = NULL;
     if (v == NULL)
         return SLM_OK;
@@ -105,13 +114,15 @@ static slm_err gguf_tokenizer(slm_engine *e, struct arena *scratch, slm_why *why
     int32_t *types;
     float *scores;
     slm_err err = SLM_OK;
-    struct token_spec spec = {.bos = -1, .eos = -1, .unk = -1};
-    const struct gguf_value *list = gguf_find(g, "tokenizer.ggml.tokens"), *pairs = gguf_find(g, "tokenizer.ggml.merges");
+    struct token_spec spec = { .bos = -1, .eos = -1, .unk = -1 };
+    const struct gguf_value *list = gguf_find(g, "tokenizer.ggml.tokens"),
+                            *pairs = gguf_find(g, "tokenizer.ggml.merges");
     if (list == NULL)
         return SLM_OK;
     TRY(texts(scratch, list, &tokens, &spec.n_tokens, why));
     TRY(texts(scratch, pairs, &merges, &spec.n_merges, why));
-    TRY(token_types(scratch, gguf_find(g, "tokenizer.ggml.token_type"), spec.n_tokens, &types, why));
+    TRY(token_types(scratch, gguf_find(g, "tokenizer.ggml.token_type"), spec.n_tokens, &types,
+                    why));
     TRY(token_scores(scratch, gguf_find(g, "tokenizer.ggml.scores"), spec.n_tokens, &scores, why));
     spec.tokens = tokens;
     spec.merges = merges;
@@ -125,7 +136,6 @@ static slm_err gguf_tokenizer(slm_engine *e, struct arena *scratch, slm_why *why
     gguf_bool(g, "tokenizer.ggml.add_bos_token", &spec.add_bos, &err, why);
     gguf_bool(g, "tokenizer.ggml.add_space_prefix", &spec.add_space_prefix, &err, why);
     TRY(err);
-    e->vocabulary_bytes += list->size + (pairs != NULL ? pairs->size : 0);
     return tokenizer_from_spec(&e->hooks, &spec, &e->tokenizer, why);
 }
 
@@ -164,23 +174,26 @@ static char *special_text(slm_engine *e, const json_t *config, const char *key) 
     const json_t *v = json_object_get(config, key);
     if (json_is_object(v))
         v = json_object_get(v, "content");
-    return json_is_string(v) ? arena_strdup(&e->arena, json_string_value(v), json_string_length(v)) : NULL;
+    return json_is_string(v) ? arena_strdup(&e->arena, json_string_value(v), json_string_length(v))
+                             : NULL;
 }
 
-static const json_t *config_template(const json_t *config) {
+const json_t *config_template(const json_t *config) {
     const json_t *v = json_object_get(config, "chat_template"), *entry;
     size_t i;
     if (!json_is_array(v))
         return json_is_string(v) ? v : NULL;
     json_array_foreach(v, i, entry) {
         const char *name = json_string_value(json_object_get(entry, "name"));
-        if (name != NULL && strcmp(name, "default") == 0 && json_is_string(json_object_get(entry, "template")))
+        if (name != NULL && strcmp(name, "default") == 0 &&
+            json_is_string(json_object_get(entry, "template")))
             return json_object_get(entry, "template");
     }
     return NULL;
 }
 
-static slm_err read_tokenizer_config(slm_engine *e, const struct parts *p, bool want_template, slm_why *why) {
+static slm_err read_tokenizer_config(slm_engine *e, const struct parts *p, bool want_template,
+                                     slm_why *why) {
     struct mapping map;
     json_t *config = NULL;
     TRY(parts_map(p, "tokenizer_config.json", LIMIT_CONFIG, &map, why));
@@ -216,8 +229,8 @@ slm_err vocab_from_parts(slm_engine *e, const struct parts *p, unsigned want, sl
         struct mapping map;
         TRY(parts_map(p, "tokenizer.json", LIMIT_TOKENIZER, &map, why));
         if (map.data != NULL) {
-            slm_err err = tokenizer_from_json(&e->hooks, (const char *)map.data, map.size, &e->tokenizer, why);
-            e->vocabulary_bytes += map.size;
+            slm_err err = tokenizer_from_json(&e->hooks, (const char *)map.data, map.size,
+                                              &e->tokenizer, why);
             file_unmap(&map);
             if (err != SLM_OK)
                 return fail_prefix(why, err, "tokenizer.json");
@@ -226,4 +239,21 @@ slm_err vocab_from_parts(slm_engine *e, const struct parts *p, unsigned want, sl
     if (want & SLM_TEMPLATE)
         TRY(read_template_file(e, p, why));
     return read_tokenizer_config(e, p, (want & SLM_TEMPLATE) != 0, why);
+}
+
+/* ------------------------------------------------------------------ what it costs */
+
+void vocab_estimate(slm_engine *e, const struct parts *p, unsigned want) {
+    const struct gguf *g = e->tensors != NULL ? e->tensors->gguf : NULL;
+    const struct gguf_value *list = g != NULL ? gguf_find(g, "tokenizer.ggml.tokens") : NULL;
+    uint64_t n = 0;
+    if ((want & SLM_WEIGHTS) && !(want & SLM_TOKENIZER))
+        n = 0;
+    else if (e->tokenizer != NULL)
+        n = tokenizer_size(e->tokenizer);
+    else if (list != NULL)
+        n = list->count;
+    else if (g == NULL && e->has_facts && parts_have(p, "tokenizer.json"))
+        n = e->facts.m.vocab;
+    e->vocabulary_bytes = n * BYTES_PER_TOKEN + (n > 0 ? TEMPLATE_BYTES : 0);
 }
