@@ -234,6 +234,9 @@ int model_session(struct cli *c, struct loaded *m);
 void model_close(struct loaded *m);
 /* Options of a plan or session as the command line has them, context and max_bytes left 0. */
 slm_session_options session_options(const struct cli *c);
+/* slm_engine_open for what find_model found, the built-in model included. */
+slm_err open_found(const struct found *f, const slm_engine_options *o, slm_engine **engine,
+                   slm_why *why);
 /* Engine options as the command line has them. */
 slm_engine_options engine_options(struct cli *c, const char *id_hint);
 /* Memory that a model may take: --max-memory, or what is free less a margin. */

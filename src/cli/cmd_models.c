@@ -25,15 +25,16 @@ static uint64_t estimate(const slm_card *card, uint64_t file_bytes, uint32_t con
     return file_bytes + card->kv_bytes_fixed + card->kv_bytes_token * context;
 }
 
-/* Plan of a file on disk for a context; false when it cannot be read. */
+/* Plan of a file on disk (NULL: the built-in model) for a context; false when it cannot be read. */
 static bool plan_file(struct cli *c, const struct disk_model *disk, uint32_t context,
                       uint64_t *needs) {
-    slm_engine_options o = engine_options(c, disk->id);
+    slm_engine_options o = engine_options(c, disk ? disk->id : NULL);
     slm_session_options s = session_options(c);
+    const struct found where = { .demo = !disk, .path = disk ? disk->path : NULL };
     slm_engine *engine = NULL;
     slm_plan plan = { .size = sizeof plan };
     o.need = o.want = 0;
-    if (slm_engine_open(disk->path, &o, &engine, NULL) != SLM_OK)
+    if (open_found(&where, &o, &engine, NULL) != SLM_OK)
         return false;
     s.context = context;
     bool ok = slm_engine_plan(engine, &s, &plan, NULL) == SLM_OK;
@@ -47,14 +48,11 @@ static void fill_row(struct cli *c, const struct disk_list *list, uint64_t memor
     uint64_t asked = (uint64_t)opt_int(c, OPT_CONTEXT, CONTEXT_DEFAULT);
     row->context = asked < row->card.context ? (uint32_t)asked : row->card.context;
     row->disk = disk_best(list, row->card.id, NULL, memory);
-    if (row->disk)
+    if (row->disk || row->card.builtin)
         row->exact = plan_file(c, row->disk, row->context, &row->needs);
     if (!row->exact) {
         const struct slm_hub_file *file = default_file(&row->card);
-        uint64_t bytes = row->disk           ? row->disk->bytes
-                         : row->card.builtin ? row->card.params * 2 /* bf16 */
-                         : file              ? file->bytes
-                                             : 0;
+        uint64_t bytes = row->disk ? row->disk->bytes : file ? file->bytes : 0;
         row->needs = estimate(&row->card, bytes, row->context);
     }
     row->fits = row->needs && row->needs <= memory;

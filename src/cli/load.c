@@ -36,8 +36,8 @@ slm_engine_options engine_options(struct cli *c, const char *id_hint) {
     return o;
 }
 
-static slm_err open_found(const struct found *f, const slm_engine_options *o, slm_engine **engine,
-                          slm_why *why) {
+slm_err open_found(const struct found *f, const slm_engine_options *o, slm_engine **engine,
+                   slm_why *why) {
     const struct slm_memory_file *files;
     if (!f->demo)
         return slm_engine_open(f->path, o, engine, why);
@@ -172,8 +172,12 @@ int model_open(struct cli *c, const char *name, unsigned need, unsigned want, st
     slm_err err = open_found(&m->found, &o, &m->engine, &why);
     progress_end(&m->progress);
     m->load_ns = clock_ns() - start;
-    if (err != SLM_OK)
-        return report_error(c, AT_LOAD, err, &why, NULL);
+    if (err != SLM_OK) {
+        bool no_template = err == SLM_E_NOTFOUND && (need & SLM_TEMPLATE) && (want & SLM_WEIGHTS);
+        return report_error(c, AT_LOAD, err, &why,
+                            no_template ? "slm complete MODEL TEXT    needs no chat template"
+                                        : NULL);
+    }
     m->info.size = sizeof m->info;
     slm_engine_info(m->engine, &m->info);
     if (m->found.id && m->found.path && m->info.family &&

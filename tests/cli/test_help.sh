@@ -27,7 +27,7 @@ cp "$work/out" "$work/slm.1"
 if command -v mandoc >/dev/null; then
     mandoc -Tlint -W warning "$work/slm.1" >"$work/lint" 2>&1
     empty 'man page passes mandoc' "$work/lint"
-    mandoc -Tutf8 "$work/slm.1" | col -b >"$work/page"
+    mandoc -Tutf8 "$work/slm.1" | sed "s,.\x08,,g" >"$work/page"
     for word in '--think-budget' 'SLM_HOME' 'EXIT STATUS' 'slm detokenize'; do
         try "man page has $word" grep -qF -- "$word" "$work/page"
     done
