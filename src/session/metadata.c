@@ -56,7 +56,32 @@ static void arch_str(struct arch_writer *a, const char *name, const char *s) {
         a->err = gguf_put_str(a->w, key(a, name, k), s, strlen(s));
 }
 
-static slm_err put_arch(const struct model *m, struct gguf_writer *w) {
+/* Which layers slide, where that is not what every reader of the family assumes. */
+static slm_err put_pattern(const struct arch_writer *a, const struct model *m, const struct slm_hooks *h, slm_why *why) {
+    const char *usual = m->family->default_pattern;
+    char k[128];
+    bool same = true, known = true;
+    for (uint32_t i = 0; i < m->layers; i++) {
+        char mine = pattern_at(m->pattern, i), theirs = pattern_at(usual, i);
+        same = same && mine == theirs;
+        known = known && (mine == 'N') == (theirs == 'N');
+    }
+    if (same)
+        return SLM_OK;
+    if (!known || !m->family->sliding_pattern)
+        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "GGUF has no key for the layers '%.64s' of this model; usual are '%s'",
+                    m->pattern, usual);
+    int32_t *flags = mem_alloc(h, m->layers, sizeof *flags);
+    if (flags == NULL)
+        return fail_nomem(why, "kinds of layers", m->layers * sizeof *flags);
+    for (uint32_t i = 0; i < m->layers; i++)
+        flags[i] = pattern_at(m->pattern, i) == 's';
+    slm_err err = gguf_put_i32s(a->w, key(a, "attention.sliding_window_pattern", k), flags, m->layers);
+    mem_free(h, flags);
+    return err;
+}
+
+static slm_err put_arch(const struct model *m, const struct slm_hooks *h, struct gguf_writer *w, slm_why *why) {
     struct arch_writer a = {.w = w, .arch = m->family->gguf_arch};
     arch_u32(&a, "block_count", m->layers);
     arch_u32(&a, "context_length", m->context);
@@ -72,6 +97,10 @@ static slm_err put_arch(const struct model *m, struct gguf_writer *w) {
     arch_f32(&a, "rope.freq_base", m->theta);
     if (m->window > 0)
         arch_u32(&a, "attention.sliding_window", m->window);
+    if (m->family->defaults.query_scalar > 0)
+        arch_f32(&a, "attention.scale", m->attn_scale);
+    if (m->theta_sliding > 0.0f && m->family->sliding_pattern)
+        arch_f32(&a, "rope.freq_base_swa", m->theta_sliding);
     if (m->rope.kind == ROPE_LINEAR) {
         arch_str(&a, "rope.scaling.type", "linear");
         arch_f32(&a, "rope.scaling.factor", m->rope.factor);
@@ -80,7 +109,7 @@ static slm_err put_arch(const struct model *m, struct gguf_writer *w) {
         arch_u32(&a, "rope.scaling.original_context_length", m->rope.original_context);
         arch_f32(&a, "rope.scaling.attn_factor", m->rope.attention_factor);
     }
-    return a.err;
+    return a.err == SLM_OK ? put_pattern(&a, m, h, why) : a.err;
 }
 
 /* ------------------------------------------------------------------ tokenizer.json -> arrays */
@@ -259,10 +288,25 @@ static slm_err put_arrays(const struct vocabulary *v, bool spm, struct gguf_writ
         scores[i] = -(float)i;
     slm_err err = gguf_put_f32s(w, "tokenizer.ggml.scores", scores, v->n);
     mem_free(v->arena.hooks, scores);
+    for (uint32_t i = 0; i < v->n && err == SLM_OK; i++)
+        if (v->type[i] == TT_UNKNOWN) {
+            err = gguf_put_u32(w, "tokenizer.ggml.unknown_token_id", i);
+            break;
+        }
     return err == SLM_OK ? gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", false) : err;
 }
 
-static slm_err put_tokenizer(const struct source *in, struct gguf_writer *w, slm_why *why) {
+/* Whether the tokenizer puts a token in front of raw text, which no file but its own says: -1 or the id. */
+static slm_err find_bos(const struct source *in, const struct mapping *map, int32_t *bos, slm_why *why) {
+    struct tokenizer *t;
+    TRY(tokenizer_from_json(&in->hooks, (const char *)map->data, map->size, &t, why));
+    *bos = tokenizer_bos(t);
+    tokenizer_free(t);
+    return SLM_OK;
+}
+
+/* *bos: what the tokenizer puts in front, -1 nothing. */
+static slm_err put_tokenizer(const struct source *in, struct gguf_writer *w, int32_t *bos, slm_why *why) {
     const struct model *m = &in->facts.m;
     bool spm = strcmp(m->family->gguf_tokenizer, "llama") == 0;
     struct vocabulary v = {.n = m->vocab};
@@ -271,6 +315,11 @@ static slm_err put_tokenizer(const struct source *in, struct gguf_writer *w, slm
     TRY(parts_map(&in->parts, "tokenizer.json", (size_t)256 << 20, &map, why));
     if (map.data == NULL)
         return SLM_OK; /* a model without a tokenizer stays one */
+    err = find_bos(in, &map, bos, why);
+    if (err != SLM_OK) {
+        file_unmap(&map);
+        return fail_prefix(why, err, "tokenizer.json");
+    }
     arena_init(&v.arena, &in->hooks, 0);
     v.text = arena_zalloc(&v.arena, v.n, sizeof *v.text);
     v.len = arena_zalloc(&v.arena, v.n, sizeof *v.len);
@@ -292,14 +341,16 @@ static slm_err put_tokenizer(const struct source *in, struct gguf_writer *w, slm
     return err;
 }
 
-static slm_err put_special_ids(const struct model *m, struct gguf_writer *w) {
-    TRY(gguf_put_bool(w, "tokenizer.ggml.add_bos_token", m->bos >= 0));
-    if (m->bos >= 0)
-        TRY(gguf_put_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)m->bos));
-    if (m->stop[0] >= 0)
-        TRY(gguf_put_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)m->stop[0]));
-    if (m->stop[0] >= 0 && m->stop[1] >= 0)
-        TRY(gguf_put_u32(w, "tokenizer.ggml.eot_token_id", (uint32_t)m->stop[1]));
+/* added: what the tokenizer puts in front, -1 nothing; the model's own id may be set without that. */
+static slm_err put_special_ids(const struct model *m, int32_t added, struct gguf_writer *w) {
+    int32_t bos = added >= 0 ? added : m->bos;
+    TRY(gguf_put_bool(w, "tokenizer.ggml.add_bos_token", added >= 0));
+    if (bos >= 0)
+        TRY(gguf_put_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)bos));
+    static const char *const stops[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.eom_token_id"};
+    for (size_t i = 0; i < ARRAY_LEN(stops) && m->stop[i] >= 0; i++)
+        TRY(gguf_put_u32(w, stops[i], (uint32_t)m->stop[i]));
     return SLM_OK;
 }
 
@@ -317,35 +368,67 @@ static slm_err put_template(const struct source *in, struct gguf_writer *w, slm_
     if (map.data == NULL)
         return SLM_OK;
     slm_err err = json_text((const char *)map.data, map.size, &config, why);
-    const json_t *t = err == SLM_OK ? json_object_get(config, "chat_template") : NULL;
-    if (json_is_string(t))
+    const json_t *t = err == SLM_OK ? config_template(config) : NULL;
+    if (t != NULL)
         err = gguf_put_str(w, "tokenizer.chat_template", json_string_value(t), json_string_length(t));
     json_decref(config);
     file_unmap(&map);
     return err;
 }
 
-slm_err metadata_from_folder(const struct source *in, uint32_t file_type, struct gguf_writer *w, slm_why *why) {
+static slm_err put_text(struct gguf_writer *w, const char *key_name, const char *s) {
+    return s != NULL ? gguf_put_str(w, key_name, s, strlen(s)) : SLM_OK;
+}
+
+/* The last part of a path; a model without a name of its own is called after its folder. */
+static slm_err put_name(const struct source *in, struct gguf_writer *w) {
+    const char *name = in->facts.m.name != NULL ? in->facts.m.name : "model";
+    size_t n = strlen(name);
+    if (in->facts.known != NULL)
+        return gguf_put_str(w, "general.name", name, n);
+    while (n > 0 && name[n - 1] == '/')
+        n--;
+    size_t start = n;
+    while (start > 0 && name[start - 1] != '/')
+        start--;
+    return gguf_put_str(w, "general.name", name + start, n - start);
+}
+
+/* What it is and where it came from. */
+static slm_err put_general(const struct source *in, uint32_t file_type, struct gguf_writer *w) {
     const struct model *m = &in->facts.m;
-    const char *name = m->name != NULL ? m->name : "model";
-    slm_err err = gguf_put_str(w, "general.architecture", m->family->gguf_arch, strlen(m->family->gguf_arch));
+    const struct model *known = in->facts.known;
+    TRY(put_text(w, "general.architecture", m->family->gguf_arch));
+    TRY(put_text(w, "general.type", "model"));
+    TRY(put_name(in, w));
+    TRY(put_text(w, "general.quantized_by", "slm " SLM_VERSION));
+    TRY(gguf_put_u32(w, "general.file_type", file_type));
+    TRY(gguf_put_u32(w, "general.quantization_version", 2));
+    if (known != NULL) {
+        TRY(put_text(w, "general.license", known->card.licence));
+        TRY(put_text(w, "general.license.link", known->card.licence_url));
+        TRY(put_text(w, "general.source.huggingface.repository", known->card.hub_id));
+    }
+    return SLM_OK;
+}
+
+slm_err metadata_from_folder(const struct source *in, uint32_t file_type, struct gguf_writer *w, slm_why *why) {
+    slm_why detail = {.code = SLM_OK};
+    int32_t bos = -1;
+    slm_err err = put_general(in, file_type, w);
     if (err == SLM_OK)
-        err = gguf_put_str(w, "general.name", name, strlen(name));
+        err = put_arch(&in->facts.m, &in->hooks, w, &detail);
     if (err == SLM_OK)
-        err = gguf_put_u32(w, "general.file_type", file_type);
+        err = put_tokenizer(in, w, &bos, &detail);
     if (err == SLM_OK)
-        err = gguf_put_u32(w, "general.quantization_version", 2);
-    if (err == SLM_OK && in->facts.known != NULL && in->facts.known->card.licence != NULL)
-        err = gguf_put_str(w, "general.license", in->facts.known->card.licence, strlen(in->facts.known->card.licence));
+        err = put_special_ids(&in->facts.m, bos, w);
     if (err == SLM_OK)
-        err = put_arch(m, w);
+        err = put_template(in, w, &detail);
     if (err == SLM_OK)
-        err = put_tokenizer(in, w, why);
-    if (err == SLM_OK)
-        err = put_special_ids(m, w);
-    if (err == SLM_OK)
-        err = put_template(in, w, why);
-    if (err != SLM_OK && why != NULL && why->code != err)
+        return SLM_OK;
+    if (detail.code != err)
         return fail(why, err, SLM_NO_OFFSET, "metadata cannot be written: %s", err_text(err));
+    if (why != NULL)
+        *why = detail;
     return err;
 }
