@@ -238,7 +238,8 @@ SLM_API slm_session_options slm_session_default(void);
 typedef struct slm_plan {
     size_t size;
     uint32_t context;        /* that was planned for */
-    uint64_t weights_file;   /* mapped and read while running */
+    uint64_t weights_file;   /* mapped: read whole, or (an embedding that is not the output too) as
+                                tokens need their rows; counted whole */
     uint64_t weights_packed; /* in memory, arranged for this machine */
     uint64_t kv, scratch;    /* of all sequences */
     uint64_t vocabulary;     /* tokenizer and template, estimated; the rest is exact */

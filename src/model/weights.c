@@ -220,7 +220,8 @@ static slm_err bind_output(struct binder *b) {
                 b->why, SLM_E_MISMATCH, output->offset,
                 "config.json says that output and embedding are tied, but '%s' differs from '%s'",
                 output->name, embed->name);
-        drop_tensor(b->t, output);
+        drop_tensor(b->t, output); /* comparing may have read both */
+        drop_tensor(b->t, embed);
         if (same)
             output = NULL;
     } else if (b->t != NULL && !net->m->tied) {
