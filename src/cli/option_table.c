@@ -271,7 +271,7 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_KV] = { "kv", 0, ARG_ENUM, 0, 0, "f16|f32|bf16|q8", "f16",
                  "type of keys and values in memory", GROUP_MACHINE,
                  COMPUTES | ON(PLAN) | ON(MODELS), false },
-    [OPT_CHUNK] = { "chunk", 0, ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together",
+    [OPT_CHUNK] = { "chunk", 'b', ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together",
                     GROUP_MACHINE, ANSWERS | ON(PLAN) | ON(MODELS) | ON(BENCH), false },
     [OPT_MAX_MEMORY] = { "max-memory", 0, ARG_SIZE, 0, 0, "SIZE", "what is free",
                          "refuse to use more than SIZE (500M, 6G)", GROUP_MACHINE,
