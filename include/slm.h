@@ -174,7 +174,8 @@ struct slm_memory_file {
  *         but is not or its parts do not fit each other, E_NUMERIC for norms that are no numbers,
  *         E_TEMPLATE, E_BUDGET, E_NOTFOUND for a missing part, E_ARG, E_IO, E_NOMEM, E_CANCELLED. */
 SLM_API slm_err slm_engine_open(const char *path, const slm_engine_options *options, slm_engine **out, slm_why *why);
-/* The same from memory; the data is borrowed until close. */
+/* The same from memory: the files of a folder, or one whose name ends in ".gguf". Names and data are
+ * borrowed until close. */
 SLM_API slm_err slm_engine_open_memory(const struct slm_memory_file *files, size_t n, const slm_engine_options *options,
                                        slm_engine **out, slm_why *why);
 /* Every session must be closed before. */
@@ -186,7 +187,7 @@ typedef struct slm_info {
     const char *name;     /* of the known model, or as the file calls itself */
     const char *id;       /* row of the catalog, or NULL */
     const char *family;   /* NULL when nothing but a tokenizer or template was there */
-    const char *trust;    /* "verified" or "derived, not verified" */
+    const char *trust;    /* "verified", "derived, not verified"; "unknown" without facts */
     const char *container;/* "gguf", "safetensors", "none" */
     const char *isa;      /* instruction set in use */
     const char *types;    /* element types of the matrices, "Q4_K 61 %, Q6_K 39 %" by bytes */

@@ -14,14 +14,19 @@ slm_engine_options slm_engine_default(void) {
 
 /* ------------------------------------------------------------------ parts */
 
-bool parts_have(const struct parts *p, const char *name) {
+slm_err parts_have(const struct parts *p, const char *name, bool *out, slm_why *why) {
+    *out = false;
     for (size_t i = 0; p->files != NULL && i < p->n_files; i++)
         if (strcmp(p->files[i].name, name) == 0)
-            return true;
-    char *path = p->is_folder ? path_join(p->hooks, p->path, name) : NULL;
-    bool there = path != NULL && file_exists(path);
+            *out = true;
+    if (!p->is_folder)
+        return SLM_OK;
+    char *path = path_join(p->hooks, p->path, name);
+    if (path == NULL)
+        return fail_nomem(why, "path", strlen(p->path));
+    *out = file_exists(path);
     mem_free(p->hooks, path);
-    return there;
+    return SLM_OK;
 }
 
 slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct mapping *out,
@@ -204,18 +209,31 @@ static slm_err check_vocabulary(const slm_engine *e, slm_why *why) {
     return SLM_OK;
 }
 
+static bool ends_with(const char *name, const char *end) {
+    size_t n = strlen(name), n_end = strlen(end);
+    return n >= n_end && strcmp(name + n - n_end, end) == 0;
+}
+
+/* A folder may hold a tokenizer or a template only. One that names weights has to have them whole. */
+static slm_err has_weights(const struct parts *p, bool *out, slm_why *why) {
+    *out = p->files == NULL && !p->is_folder;
+    for (size_t i = 0; i < p->n_files; i++)
+        if (ends_with(p->files[i].name, ".gguf") || ends_with(p->files[i].name, ".safetensors"))
+            *out = true;
+    if (!*out)
+        TRY(parts_have(p, "model.safetensors", out, why));
+    if (!*out)
+        TRY(parts_have(p, "model.safetensors.index.json", out, why));
+    return SLM_OK;
+}
+
 static slm_err open_tensors(slm_engine *e, const struct parts *p, slm_why *why) {
-    slm_why detail = { .code = SLM_OK };
-    slm_err err = p->files != NULL
-                      ? tensors_open_memory(&e->hooks, p->files, p->n_files, &e->tensors, &detail)
-                      : tensors_open(&e->hooks, p->path, &e->tensors, &detail);
-    /* a folder with a tokenizer or a template only; a missing shard is another matter */
-    if (err == SLM_E_NOTFOUND && (p->files != NULL || p->is_folder) &&
-        !parts_have(p, "model.safetensors") && !parts_have(p, "model.safetensors.index.json"))
+    bool there;
+    TRY(has_weights(p, &there, why));
+    if (!there)
         return SLM_OK;
-    if (err != SLM_OK && why != NULL)
-        *why = detail;
-    TRY(err);
+    TRY(p->files != NULL ? tensors_open_memory(&e->hooks, p->files, p->n_files, &e->tensors, why)
+                         : tensors_open(&e->hooks, p->path, &e->tensors, why));
     e->container = e->tensors->gguf != NULL ? "gguf" : "safetensors";
     for (uint32_t i = 0; i < e->tensors->n_files; i++)
         e->file_bytes += e->tensors->files[i].map.size;
@@ -234,14 +252,14 @@ static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_optio
         TRY(vocab_from_gguf(e, o->want | o->need, why));
     else
         TRY(vocab_from_parts(e, p, o->want | o->need, why));
-    if (e->bos_text == NULL && e->has_facts && e->facts.m.family->bos_text != NULL)
-        e->bos_text = arena_strdup(&e->arena, e->facts.m.family->bos_text,
-                                   strlen(e->facts.m.family->bos_text));
+    const char *bos = e->has_facts && e->bos_text == NULL ? e->facts.m.family->bos_text : NULL;
+    if (bos != NULL && (e->bos_text = arena_strdup(&e->arena, bos, strlen(bos))) == NULL)
+        return fail_nomem(why, "special token", strlen(bos));
     if (e->tokenizer != NULL && e->chat != NULL)
         tokenizer_mark_control(e->tokenizer, e->chat_source, e->chat_size);
     TRY(need_parts(e, p, o->need, why));
     TRY(check_vocabulary(e, why));
-    vocab_estimate(e, p, o->want | o->need);
+    TRY(vocab_estimate(e, p, o->want | o->need, why));
     TRY(note_types(e, why));
     TRY(note_stops(e, why));
     note_thinking(e);

@@ -55,15 +55,15 @@ struct parts {
 /* Maps a file of the model by name; *out has data NULL when there is none. Limit in bytes. */
 slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct mapping *out,
                   slm_why *why);
-/* Whether there is a file of that name; out of memory counts as no. */
-bool parts_have(const struct parts *p, const char *name);
+/* Whether there is a file of that name. */
+slm_err parts_have(const struct parts *p, const char *name, bool *out, slm_why *why);
 
 /* vocab.c: tokenizer, template and special tokens out of files or GGUF metadata */
 slm_err vocab_from_gguf(slm_engine *e, unsigned want, slm_why *why);
 slm_err vocab_from_parts(slm_engine *e, const struct parts *p, unsigned want, slm_why *why);
 /* Notes what tokenizer and template take in memory: also before loading, but not when the weights
  * were asked for without them. */
-void vocab_estimate(slm_engine *e, const struct parts *p, unsigned want);
+slm_err vocab_estimate(slm_engine *e, const struct parts *p, unsigned want, slm_why *why);
 /* The template that a tokenizer_config.json holds, a string; borrowed, NULL if it has none. */
 const json_t *config_template(const json_t *config);
 

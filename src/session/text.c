@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "session/engine.h"
 
 slm_render_options slm_render_default(void) {
@@ -46,6 +47,10 @@ slm_err slm_decode(const slm_engine *e, const int32_t *ids, size_t n, bool skip_
 /* The request with add_generation_prompt set; *kwargs is a new reference. */
 static slm_err parse_request(const char *request, size_t n, json_t **root, json_t **kwargs,
                              slm_why *why) {
+    size_t valid = utf8_valid(request, n);
+    if (valid < n)
+        return fail(why, SLM_E_ENCODING, valid, "the conversation is not UTF-8 at byte %zu of %zu",
+                    valid, n);
     TRY(json_text(request, n, root, why));
     if (!json_is_object(*root) || !json_is_array(json_object_get(*root, "messages")))
         return fail(why, SLM_E_FORMAT, 0, "a conversation is an object with an array \"messages\"");

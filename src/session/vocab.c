@@ -139,12 +139,24 @@ static slm_err gguf_tokenizer(slm_engine *e, struct arena *scratch, slm_why *why
     return tokenizer_from_spec(&e->hooks, &spec, &e->tokenizer, why);
 }
 
-static char *token_copy(slm_engine *e, int32_t id) {
+/* Text of a special token for the template; untouched where there is no such token. */
+static slm_err keep_text(slm_engine *e, const char *text, size_t n, char **out, slm_why *why) {
+    char *copy = arena_strdup(&e->arena, text, n);
+    if (copy == NULL)
+        return fail_nomem(why, "special token", n);
+    *out = copy;
+    return SLM_OK;
+}
+
+static slm_err token_copy(slm_engine *e, const char *key, char **out, slm_why *why) {
     const char *text;
     size_t n;
+    slm_err err = SLM_OK;
+    int32_t id = gguf_id(e->tensors->gguf, key, &err, why);
+    TRY(err);
     if (e->tokenizer == NULL || id < 0 || !token_text_of(e->tokenizer, id, &text, &n))
-        return NULL;
-    return arena_strdup(&e->arena, text, n);
+        return SLM_OK;
+    return keep_text(e, text, n, out, why);
 }
 
 slm_err vocab_from_gguf(slm_engine *e, unsigned want, slm_why *why) {
@@ -158,9 +170,8 @@ slm_err vocab_from_gguf(slm_engine *e, unsigned want, slm_why *why) {
         err = gguf_tokenizer(e, &scratch, why);
         arena_free(&scratch);
         TRY(err);
-        e->bos_text = token_copy(e, gguf_id(g, "tokenizer.ggml.bos_token_id", &err, why));
-        e->eos_text = token_copy(e, gguf_id(g, "tokenizer.ggml.eos_token_id", &err, why));
-        TRY(err);
+        TRY(token_copy(e, "tokenizer.ggml.bos_token_id", &e->bos_text, why));
+        TRY(token_copy(e, "tokenizer.ggml.eos_token_id", &e->eos_text, why));
     }
     if ((want & SLM_TEMPLATE) && gguf_str(g, "tokenizer.chat_template", &text, &n, &err, why))
         TRY(set_template(e, text, n, why));
@@ -170,12 +181,14 @@ slm_err vocab_from_gguf(slm_engine *e, unsigned want, slm_why *why) {
 /* ------------------------------------------------------------------ Hugging Face */
 
 /* "<s>" or {"content": "<s>", ...} */
-static char *special_text(slm_engine *e, const json_t *config, const char *key) {
+static slm_err special_text(slm_engine *e, const json_t *config, const char *key, char **out,
+                            slm_why *why) {
     const json_t *v = json_object_get(config, key);
     if (json_is_object(v))
         v = json_object_get(v, "content");
-    return json_is_string(v) ? arena_strdup(&e->arena, json_string_value(v), json_string_length(v))
-                             : NULL;
+    if (!json_is_string(v))
+        return SLM_OK;
+    return keep_text(e, json_string_value(v), json_string_length(v), out, why);
 }
 
 const json_t *config_template(const json_t *config) {
@@ -202,13 +215,13 @@ static slm_err read_tokenizer_config(slm_engine *e, const struct parts *p, bool 
     slm_err err = json_text((const char *)map.data, map.size, &config, why);
     if (err == SLM_OK && !json_is_object(config))
         err = fail(why, SLM_E_FORMAT, 0, "not an object");
-    if (err == SLM_OK) {
-        e->bos_text = special_text(e, config, "bos_token");
-        e->eos_text = special_text(e, config, "eos_token");
-        const json_t *t = config_template(config);
-        if (want_template && e->chat == NULL && t != NULL)
-            err = set_template(e, json_string_value(t), json_string_length(t), why);
-    }
+    if (err == SLM_OK)
+        err = special_text(e, config, "bos_token", &e->bos_text, why);
+    if (err == SLM_OK)
+        err = special_text(e, config, "eos_token", &e->eos_text, why);
+    const json_t *t = err == SLM_OK ? config_template(config) : NULL;
+    if (want_template && e->chat == NULL && t != NULL)
+        err = set_template(e, json_string_value(t), json_string_length(t), why);
     json_decref(config);
     file_unmap(&map);
     return err == SLM_OK ? SLM_OK : fail_prefix(why, err, "tokenizer_config.json");
@@ -243,17 +256,21 @@ slm_err vocab_from_parts(slm_engine *e, const struct parts *p, unsigned want, sl
 
 /* ------------------------------------------------------------------ what it costs */
 
-void vocab_estimate(slm_engine *e, const struct parts *p, unsigned want) {
+slm_err vocab_estimate(slm_engine *e, const struct parts *p, unsigned want, slm_why *why) {
     const struct gguf *g = e->tensors != NULL ? e->tensors->gguf : NULL;
     const struct gguf_value *list = g != NULL ? gguf_find(g, "tokenizer.ggml.tokens") : NULL;
+    bool folder_has = false;
     uint64_t n = 0;
+    if (g == NULL)
+        TRY(parts_have(p, "tokenizer.json", &folder_has, why));
     if ((want & SLM_WEIGHTS) && !(want & SLM_TOKENIZER))
         n = 0;
     else if (e->tokenizer != NULL)
         n = tokenizer_size(e->tokenizer);
     else if (list != NULL)
         n = list->count;
-    else if (g == NULL && e->has_facts && parts_have(p, "tokenizer.json"))
+    else if (folder_has && e->has_facts)
         n = e->facts.m.vocab;
     e->vocabulary_bytes = n * BYTES_PER_TOKEN + (n > 0 ? TEMPLATE_BYTES : 0);
+    return SLM_OK;
 }
