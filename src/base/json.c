@@ -1,27 +1,146 @@
 /* json.c - small JSON documents as jansson trees, typed access to their fields, and quoting. */
 #include "base/json.h"
 
+#include <locale.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/utf8.h"
 
-slm_err json_text(const char *text, size_t n, json_t **out, slm_why *why) {
-    *out = NULL;
-    /* jansson overlooks a zero byte behind a number; the grammar has it nowhere */
-    const char *zero = n > 0 ? memchr(text, 0, n) : NULL;
-    if (zero != NULL)
-        return fail(why, SLM_E_FORMAT, (uint64_t)(zero - text), "zero byte in JSON");
-    json_error_t error;
-    /* \u0000 inside a string is refused too: every consumer of these trees uses C strings. */
-    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (root == NULL) {
-        if (json_error_code(&error) == json_error_out_of_memory)
-            return fail_nomem(why, "JSON", n);
-        uint64_t offset = error.position >= 0 ? (uint64_t)error.position : SLM_NO_OFFSET;
-        return fail(why, SLM_E_FORMAT, offset, "JSON line %d: %s", error.line, error.text);
-    }
-    *out = root;
+/* ---- trees ----
+ * Built from the pull parser's events. jansson's own parser is not used: when memory is refused while
+ * it collects a token it can leave a byte out and go on. */
+
+#define KEY_MAX 1024   /* bytes of a key, with its zero */
+#define NUMBER_MAX 512 /* characters of a number, with its zero */
+
+struct tree {
+    struct json_pull p;
+    json_t *root;
+    unsigned depth;
+    json_t *open[JSON_PULL_DEPTH]; /* borrowed: containers that are being filled */
+    void *place[JSON_PULL_DEPTH];  /* objects: where the value of the last key goes */
+};
+
+/* Takes a value (NULL: it could not be made) into its container. */
+static slm_err tree_put(struct tree *t, json_t *v) {
+    int rc = 0;
+    if (v == NULL)
+        return json_pull_fail(&t->p, SLM_E_NOMEM, "out of memory for JSON");
+    if (t->depth == 0)
+        t->root = v;
+    else if (json_is_array(t->open[t->depth - 1]))
+        rc = json_array_append_new(t->open[t->depth - 1], v);
+    else
+        rc = json_object_iter_set_new(t->open[t->depth - 1], t->place[t->depth - 1], v);
+    return rc == 0 ? SLM_OK : json_pull_fail(&t->p, SLM_E_NOMEM, "out of memory for JSON");
+}
+
+/* \u0000 is refused in keys and strings: every consumer of these trees uses C strings. */
+static slm_err tree_no_zero(struct tree *t) {
+    if (t->p.n > 0 && memchr(t->p.text, 0, t->p.n) != NULL)
+        return json_pull_fail(&t->p, SLM_E_FORMAT, "zero byte in a JSON string");
     return SLM_OK;
+}
+
+/* The key gets null for now, and its place is remembered. */
+static slm_err tree_key(struct tree *t) {
+    char key[KEY_MAX];
+    json_t *object = t->open[t->depth - 1];
+    TRY(tree_no_zero(t));
+    if (t->p.n >= sizeof key)
+        return json_pull_fail(&t->p, SLM_E_BUDGET, "JSON key of %zu bytes, at most %d", t->p.n,
+                              KEY_MAX - 1);
+    memcpy(key, t->p.text, t->p.n);
+    key[t->p.n] = '\0';
+    if (json_object_get(object, key) != NULL)
+        return json_pull_fail(&t->p, SLM_E_FORMAT, "duplicate JSON key '%s'", key);
+    if (json_object_set_new_nocheck(object, key, json_null()) != 0)
+        return json_pull_fail(&t->p, SLM_E_NOMEM, "out of memory for JSON");
+    t->place[t->depth - 1] = json_object_iter_at(object, key);
+    return SLM_OK;
+}
+
+/* A number with a point or an exponent; strtod wants the locale's point. */
+static slm_err tree_real(struct tree *t) {
+    char text[NUMBER_MAX + 16];
+    const char *point = localeconv()->decimal_point, *dot = memchr(t->p.text, '.', t->p.n);
+    size_t n = t->p.n, head = dot != NULL ? (size_t)(dot - t->p.text) : n, n_point = strlen(point);
+    if (n >= NUMBER_MAX || n_point > 8)
+        return json_pull_fail(&t->p, SLM_E_BUDGET, "JSON number of %zu characters, at most %d", n,
+                              NUMBER_MAX - 1);
+    memcpy(text, t->p.text, head);
+    if (dot != NULL) {
+        memcpy(text + head, point, n_point);
+        memcpy(text + head + n_point, dot + 1, n - head - 1);
+        n += n_point - 1;
+    }
+    text[n] = '\0';
+    double value = strtod(text, NULL);
+    if (value - value != 0.0)
+        return json_pull_fail(&t->p, SLM_E_FORMAT, "JSON number is out of range");
+    return tree_put(t, json_real(value));
+}
+
+static slm_err tree_number(struct tree *t) {
+    int64_t whole;
+    if (json_pull_int(&t->p, &whole))
+        return tree_put(t, json_integer(whole));
+    for (size_t i = 0; i < t->p.n; i++)
+        if (t->p.text[i] == '.' || t->p.text[i] == 'e' || t->p.text[i] == 'E')
+            return tree_real(t);
+    return json_pull_fail(&t->p, SLM_E_FORMAT, "JSON whole number is out of range");
+}
+
+static slm_err tree_event(struct tree *t, enum json_event event) {
+    switch (event) {
+    case PULL_OBJECT:
+    case PULL_ARRAY: {
+        json_t *v = event == PULL_OBJECT ? json_object() : json_array();
+        TRY(tree_put(t, v));
+        t->open[t->depth++] = v;
+        return SLM_OK;
+    }
+    case PULL_OBJECT_END:
+    case PULL_ARRAY_END:
+        t->depth--;
+        return SLM_OK;
+    case PULL_KEY:
+        return tree_key(t);
+    case PULL_STRING:
+        TRY(tree_no_zero(t));
+        return tree_put(t, json_stringn_nocheck(t->p.text, t->p.n));
+    case PULL_NUMBER:
+        return tree_number(t);
+    case PULL_TRUE:
+        return tree_put(t, json_true());
+    case PULL_FALSE:
+        return tree_put(t, json_false());
+    case PULL_NULL:
+        return tree_put(t, json_null());
+    case PULL_ERROR:
+    case PULL_END:
+        break;
+    }
+    return t->p.err;
+}
+
+slm_err json_text(const char *text, size_t n, json_t **out, slm_why *why) {
+    struct tree t = { .root = NULL };
+    enum json_event event;
+    slm_err err = SLM_OK;
+    *out = NULL;
+    json_pull_init(&t.p, NULL, text, n, why);
+    do {
+        event = json_next(&t.p);
+        err = tree_event(&t, event);
+    } while (err == SLM_OK && event != PULL_END);
+    json_pull_free(&t.p);
+    if (err == SLM_OK)
+        *out = t.root;
+    else
+        json_decref(t.root);
+    return err;
 }
 
 /* ---- typed fields ---- */

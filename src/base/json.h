@@ -1,9 +1,9 @@
 /* json.h - two ways to read JSON.
  *
  * Small documents (config.json, requests): jansson trees through json_text(), with duplicate keys
- * refused and depth limited by that library (2048).
+ * refused.
  * Large ones (tokenizer.json with 500,000 merges, safetensors headers): a pull parser that keeps
- * no tree and does not recurse. Grammar: RFC 8259, strict UTF-8. */
+ * no tree and does not recurse. Grammar: RFC 8259, strict UTF-8; json_text reads with it too. */
 #ifndef SLM_BASE_JSON_H
 #define SLM_BASE_JSON_H
 
@@ -12,7 +12,9 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* Parses text [n]; *out is a new reference. E_FORMAT with the byte offset on a syntax error. */
+/* Parses text [n]; *out is a new reference, NULL on failure. With the byte offset: E_FORMAT for
+ * syntax, a repeated key, \u0000, a number out of range; E_ENCODING; E_BUDGET for depth, a key of
+ * more than 1023 bytes, a fraction of more than 511 characters. E_NOMEM. */
 slm_err json_text(const char *text, size_t n, json_t **out, slm_why *why);
 
 /* Typed field access. *out is unchanged and false is returned when the field is absent or null;
@@ -44,7 +46,7 @@ enum json_event {
     PULL_FALSE,
     PULL_NULL
 };
-#define JSON_PULL_DEPTH 64 /* deeper nesting is SLM_E_BUDGET */
+#define JSON_PULL_DEPTH 128 /* deeper nesting is SLM_E_BUDGET */
 struct json_pull {
     const char *data; /* borrowed [size] */
     size_t size, pos;

@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/utf8.h"
 #include "session/engine.h"
 
 slm_render_options slm_render_default(void) {
@@ -47,21 +46,16 @@ slm_err slm_decode(const slm_engine *e, const int32_t *ids, size_t n, bool skip_
 /* The request with add_generation_prompt set; *kwargs is a new reference. */
 static slm_err parse_request(const char *request, size_t n, json_t **root, json_t **kwargs,
                              slm_why *why) {
-    size_t valid = utf8_valid(request, n);
-    if (valid < n)
-        return fail(why, SLM_E_ENCODING, valid, "the conversation is not UTF-8 at byte %zu of %zu",
-                    valid, n);
     TRY(json_text(request, n, root, why));
     if (!json_is_object(*root) || !json_is_array(json_object_get(*root, "messages")))
         return fail(why, SLM_E_FORMAT, 0, "a conversation is an object with an array \"messages\"");
-    const json_t *given = json_object_get(*root, "kwargs");
+    json_t *given = json_object_get(*root, "kwargs");
     if (given != NULL && !json_is_null(given) && !json_is_object(given))
         return fail(why, SLM_E_FORMAT, 0, "\"kwargs\" is not an object");
-    *kwargs = json_is_object(given) ? json_copy((json_t *)(uintptr_t)given) : json_object();
-    if (*kwargs == NULL)
-        return fail_nomem(why, "kwargs", n);
-    if (json_object_get(*kwargs, "add_generation_prompt") == NULL &&
-        json_object_set_new(*kwargs, "add_generation_prompt", json_true()) != 0)
+    *kwargs = json_is_object(given) ? json_incref(given) : json_object();
+    if (*kwargs == NULL ||
+        (json_object_get(*kwargs, "add_generation_prompt") == NULL &&
+         json_object_set_new(*kwargs, "add_generation_prompt", json_true()) != 0))
         return fail_nomem(why, "kwargs", n);
     return SLM_OK;
 }

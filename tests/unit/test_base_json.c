@@ -324,15 +324,25 @@ static void test_text(void **state) {
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         root = (json_t *)1;
-        assert_int_equal(json_text(bad[i], strlen(bad[i]), &root, &why), SLM_E_FORMAT);
+        assert_int_equal(json_text(bad[i], strlen(bad[i]), &root, &why),
+                         bad[i][1] == '\xff' ? SLM_E_ENCODING : SLM_E_FORMAT);
         assert_null(root);
         assert_true(why.offset <= strlen(bad[i]));
     }
-    assert_int_equal(json_text("[2\0]", 4, &root, &why), SLM_E_FORMAT); /* jansson would pass it */
+    assert_int_equal(json_text("[2\0]", 4, &root, &why), SLM_E_FORMAT);
     assert_int_equal(why.offset, 2);
-    char deep[5000]; /* jansson's own limit ends this */
+    char deep[5000];
     memset(deep, '[', sizeof deep);
-    assert_int_equal(json_text(deep, sizeof deep, &root, &why), SLM_E_FORMAT);
+    assert_int_equal(json_text(deep, sizeof deep, &root, &why), SLM_E_BUDGET);
+    static const char number[] = "[-0, -0.0, 1.5e3, 9223372036854775807, 1E-400, 0.1]";
+    assert_int_equal(json_text(number, sizeof number - 1, &root, &why), SLM_OK);
+    assert_true(json_is_integer(json_array_get(root, 0)) && json_is_real(json_array_get(root, 1)));
+    assert_true(json_real_value(json_array_get(root, 2)) == 1500.0);
+    assert_true(json_integer_value(json_array_get(root, 3)) == INT64_MAX);
+    assert_true(json_real_value(json_array_get(root, 4)) == 0.0);
+    assert_true(json_real_value(json_array_get(root, 5)) == 0.1);
+    json_decref(root);
+    assert_int_equal(json_text("[9223372036854775808]", 21, &root, &why), SLM_E_FORMAT);
 }
 
 static void test_fields(void **state) {
