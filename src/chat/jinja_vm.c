@@ -313,7 +313,8 @@ static slm_err make_list(struct vm *vm, const struct insn *in) {
 static slm_err make_dict(struct vm *vm, size_t n) {
     struct dict *d;
     TRY(dict_new(vm, &d));
-    const struct value *pairs = vm->stack + vm->sp - 2 * n;
+    /* an empty display may come before the stack has any memory */
+    const struct value *pairs = n > 0 ? vm->stack + vm->sp - 2 * n : NULL;
     for (size_t i = 0; i < n; i++)
         TRY(dict_set(vm, d, &pairs[2 * i], &pairs[2 * i + 1]));
     const struct value v = v_dict(d);
