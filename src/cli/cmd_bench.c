@@ -18,19 +18,19 @@
 #include "cli/cli.h"
 
 struct samples {
-    double *rate;       /* [n] tokens per second */
+    double *rate; /* [n] tokens per second */
     size_t n;
     double median, low, high;
-    double limit;       /* tokens per second at the machine's limit, 0 unknown */
+    double limit; /* tokens per second at the machine's limit, 0 unknown */
 };
 
 struct bench {
     struct cli *c;
     struct loaded m;
     slm_machine machine;
-    slm_cost cost;      /* at the middle depth of decoding */
+    slm_cost cost; /* at the middle depth of decoding */
     uint32_t depth, prompt, output, rounds;
-    int32_t *ids;       /* [depth + max(prompt, output)] */
+    int32_t *ids; /* [depth + max(prompt, output)] */
     struct samples prefill, decode;
     struct progress progress;
     uint64_t done, total; /* tokens, for the progress line */
@@ -134,14 +134,16 @@ static slm_err measure(struct bench *b, slm_why *why) {
 static double multiply_peak(const struct bench *b) {
     if (strcmp(b->cost.multiply, "int8") == 0)
         return b->machine.int8_tops * 1e12;
-    return strcmp(b->cost.multiply, "bf16") == 0 ? b->machine.bf16_tflops * 1e12 : b->machine.f32_tflops * 1e12;
+    return strcmp(b->cost.multiply, "bf16") == 0 ? b->machine.bf16_tflops * 1e12
+                                                 : b->machine.f32_tflops * 1e12;
 }
 
 static void set_limits(struct bench *b, enum slm_kv kv) {
-    slm_cost middle = {.size = sizeof middle};
+    slm_cost middle = { .size = sizeof middle };
     uint64_t row = (uint64_t)b->m.info.vocab * b->m.info.hidden;
     slm_engine_cost(b->m.engine, kv, b->depth + b->prompt / 2, &middle);
-    double macs = (double)b->prompt * (double)(middle.weight_macs - row + middle.attention_macs) + (double)row;
+    double macs = (double)b->prompt * (double)(middle.weight_macs - row + middle.attention_macs) +
+                  (double)row;
     b->prefill.limit = b->prompt * multiply_peak(b) / (2 * macs);
     slm_engine_cost(b->m.engine, kv, b->depth + b->output / 2, &b->cost);
     b->decode.limit = b->machine.read_gb_s * 1e9 / (double)(b->cost.file_bytes + b->cost.kv_bytes);
@@ -162,13 +164,17 @@ static json_t *samples_json(const struct samples *s) {
 
 static void print_json(struct bench *b) {
     char cpu[128];
-    json_t *o = keep_json(json_pack("{s:s, s:s?, s:s?, s:s, s:s, s:i}", "model", model_title(&b->m), "path", b->m.found.path, "types",
-                                    b->m.info.types, "cpu", cpu_name(cpu, sizeof cpu), "isa", b->m.info.isa, "threads",
+    json_t *o = keep_json(json_pack("{s:s, s:s?, s:s?, s:s, s:s, s:i}", "model", model_title(&b->m),
+                                    "path", b->m.found.path, "types", b->m.info.types, "cpu",
+                                    cpu_name(cpu, sizeof cpu), "isa", b->m.info.isa, "threads",
                                     (int)b->machine.threads));
     const struct {
         const char *name;
         uint64_t value;
-    } numbers[] = {{"prompt_tokens", b->prompt}, {"output_tokens", b->output}, {"depth", b->depth}, {"rounds", b->rounds}};
+    } numbers[] = { { "prompt_tokens", b->prompt },
+                    { "output_tokens", b->output },
+                    { "depth", b->depth },
+                    { "rounds", b->rounds } };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         json_object_set_new(o, numbers[i].name, json_integer((json_int_t)numbers[i].value));
     json_object_set_new(o, "prefill_tok_s", json_real(b->prefill.median));
@@ -180,20 +186,25 @@ static void print_json(struct bench *b) {
     json_object_set_new(o, "prefill_samples", samples_json(&b->prefill));
     json_object_set_new(o, "decode_samples", samples_json(&b->decode));
     json_object_set_new(o, "limits",
-                        keep_json(json_pack("{s:f, s:f, s:f, s:f, s:s}", "read_gb_s", b->machine.read_gb_s, "int8_tops",
-                                            b->machine.int8_tops, "bf16_tflops", b->machine.bf16_tflops, "f32_tflops",
+                        keep_json(json_pack("{s:f, s:f, s:f, s:f, s:s}", "read_gb_s",
+                                            b->machine.read_gb_s, "int8_tops", b->machine.int8_tops,
+                                            "bf16_tflops", b->machine.bf16_tflops, "f32_tflops",
                                             b->machine.f32_tflops, "multiply", b->cost.multiply)));
     json_object_set_new(o, "cost",
-                        keep_json(json_pack("{s:I, s:I, s:I, s:I, s:I}", "weight_bytes", (json_int_t)b->cost.weight_bytes, "file_bytes",
-                                            (json_int_t)b->cost.file_bytes, "kv_bytes", (json_int_t)b->cost.kv_bytes, "weight_macs",
-                                            (json_int_t)b->cost.weight_macs, "attention_macs", (json_int_t)b->cost.attention_macs)));
+                        keep_json(json_pack("{s:I, s:I, s:I, s:I, s:I}", "weight_bytes",
+                                            (json_int_t)b->cost.weight_bytes, "file_bytes",
+                                            (json_int_t)b->cost.file_bytes, "kv_bytes",
+                                            (json_int_t)b->cost.kv_bytes, "weight_macs",
+                                            (json_int_t)b->cost.weight_macs, "attention_macs",
+                                            (json_int_t)b->cost.attention_macs)));
     out_json(&b->c->out, o, false);
 }
 
 static void csv_lines(struct bench *b, const char *kind, uint32_t tokens, const struct samples *s) {
     for (size_t i = 0; i < s->n; i++)
-        out_printf(&b->c->out, "%s,%s,%u,%u,%s,%u,%zu,%.3f,%.4f\n", model_title(&b->m), b->m.info.isa, b->machine.threads, b->depth, kind,
-                   tokens, i + 1, s->rate[i], s->limit > 0 ? s->rate[i] / s->limit : 0);
+        out_printf(&b->c->out, "%s,%s,%u,%u,%s,%u,%zu,%.3f,%.4f\n", model_title(&b->m),
+                   b->m.info.isa, b->machine.threads, b->depth, kind, tokens, i + 1, s->rate[i],
+                   s->limit > 0 ? s->rate[i] / s->limit : 0);
 }
 
 static void print_csv(struct bench *b) {
@@ -203,22 +214,31 @@ static void print_csv(struct bench *b) {
 }
 
 static void print_row(struct bench *b, const char *kind, uint32_t tokens, const struct samples *s) {
-    out_printf(&b->c->out, "%-8s %8u %10.1f %10.1f %10.1f %6.1f %% %11.1f %6.1f %%\n", kind, tokens, s->median, s->low, s->high,
-               100 * (s->high - s->low) / s->median, s->limit, 100 * share(s));
+    out_printf(&b->c->out, "%-8s %8u %10.1f %10.1f %10.1f %6.1f %% %11.1f %6.1f %%\n", kind, tokens,
+               s->median, s->low, s->high, 100 * (s->high - s->low) / s->median, s->limit,
+               100 * share(s));
 }
 
 static void print_table(struct bench *b) {
     char cpu[128], weights[32], kv[32];
-    out_printf(&b->c->out, "%s (%s)\n%s, %u thread%s of %.50s\n", model_title(&b->m), b->m.info.types ? b->m.info.types : "", b->m.info.isa,
-               b->machine.threads, b->machine.threads == 1 ? "" : "s", cpu_name(cpu, sizeof cpu));
-    out_printf(&b->c->out, "%u round%s at depth %u; a token reads %s of weights, %s of keys and values\n", b->rounds,
-               b->rounds == 1 ? "" : "s", b->depth, format_bytes(b->cost.file_bytes, weights, sizeof weights),
+    out_printf(&b->c->out, "%.42s (%.32s)\n%s, %u thread%s of %.50s\n", model_title(&b->m),
+               b->m.info.types ? b->m.info.types : "", b->m.info.isa, b->machine.threads,
+               b->machine.threads == 1 ? "" : "s", cpu_name(cpu, sizeof cpu));
+    out_printf(&b->c->out,
+               "%u round%s at depth %u; a token reads %s of weights, %s of keys and values\n",
+               b->rounds, b->rounds == 1 ? "" : "s", b->depth,
+               format_bytes(b->cost.file_bytes, weights, sizeof weights),
                format_bytes(b->cost.kv_bytes, kv, sizeof kv));
-    out_printf(&b->c->out, "%-8s %8s %10s %10s %10s %8s %11s %8s\n", "", "tokens", "tok/s", "low", "high", "spread", "limit tok/s", "share");
+    out_printf(&b->c->out, "%-8s %8s %10s %10s %10s %8s %11s %8s\n", "", "tokens", "tok/s", "low",
+               "high", "spread", "limit tok/s", "share");
     print_row(b, "prefill", b->prompt, &b->prefill);
     print_row(b, "decode", b->output, &b->decode);
-    out_printf(&b->c->out, "limits: read %.1f GB/s; int8 %.2f Top/s, bf16 %.2f, f32 %.2f Tflop/s (used: %s)\n", b->machine.read_gb_s,
-               b->machine.int8_tops, b->machine.bf16_tflops, b->machine.f32_tflops, b->cost.multiply);
+    out_printf(&b->c->out,
+               "limits: read %.1f GB/s; int8 %.2f, bf16 %.2f, f32 %.2f Top/s (used: %s)\n",
+               b->machine.read_gb_s, b->machine.int8_tops, b->machine.bf16_tflops,
+               b->machine.f32_tflops, b->cost.multiply);
+    if (share(&b->decode) > 1)
+        out_text(&b->c->out, "above 100 %: the weights stay in the processor's cache\n");
 }
 
 /* ------------------------------------------------------------------ the command */
@@ -237,13 +257,15 @@ static int open_session(struct bench *b, slm_session_options *o) {
     slm_err err = slm_session_open(b->m.engine, o, &b->m.session, &why);
     if (err == SLM_OK)
         signals_watch(b->m.session);
-    return err == SLM_OK ? EXIT_DONE : report_error(b->c, AT_WORK, err, &why, "a smaller --depth, -p or -n");
+    return err == SLM_OK ? EXIT_DONE
+                         : report_error(b->c, AT_WORK, err, &why, "a smaller --depth, -p or -n");
 }
 
 static int bench(struct bench *b) {
     slm_session_options o;
     slm_why why;
-    int code = model_open(b->c, b->c->options.args[0], SLM_WEIGHTS, SLM_WEIGHTS | SLM_TOKENIZER, &b->m);
+    int code =
+        model_open(b->c, b->c->options.args[0], SLM_WEIGHTS, SLM_WEIGHTS | SLM_TOKENIZER, &b->m);
     if (code == EXIT_DONE)
         code = open_session(b, &o);
     if (code != EXIT_DONE)
@@ -269,7 +291,7 @@ static int bench(struct bench *b) {
 }
 
 int cmd_bench(struct cli *c) {
-    struct bench b = {.c = c};
+    struct bench b = { .c = c };
     b.prompt = option(c, OPT_BENCH_PROMPT, 512);
     b.output = option(c, OPT_BENCH_OUTPUT, 128);
     b.depth = option(c, OPT_BENCH_DEPTH, 0);

@@ -21,9 +21,9 @@
 
 struct chosen {
     const struct hub_file *file;
-    uint64_t there;             /* bytes of it that are on disk */
-    bool done;                  /* whole, before this run */
-    const char *what;           /* "present", "fetched", "resumed", "listed" */
+    uint64_t there;   /* bytes of it that are on disk */
+    bool done;        /* whole, before this run */
+    const char *what; /* "present", "fetched", "resumed", "listed" */
 };
 
 struct pull {
@@ -31,15 +31,15 @@ struct pull {
     struct hub hub;
     struct hub_cache cache;
     struct hub_listing list;
-    slm_card card;              /* if known */
+    slm_card card; /* if known */
     bool known;
     char *repo;
     const char *revision;
-    char quant[24];             /* wanted; "" the best, "safetensors" the folder */
-    const char *file;           /* wanted, or NULL */
-    struct chosen *files;       /* [n] */
+    char quant[24];       /* wanted; "" the best, "safetensors" the folder */
+    const char *file;     /* wanted, or NULL */
+    struct chosen *files; /* [n] */
     size_t n;
-    uint64_t total, left, got;  /* bytes of the files; that are missing; that came */
+    uint64_t total, left, got; /* bytes of the files; that are missing; that came */
     uint64_t start_ns;
 };
 
@@ -62,8 +62,10 @@ static int unknown_id(struct pull *p, const char *name) {
     slm_card card;
     char ways[256];
     const char *near = nearest_name(name, next_id, &card);
-    snprintf(ways, sizeof ways, "%s%s%sslm models    lists the known models\nslm pull ORG/NAME    takes any repository",
-             near ? "did you mean " : "", near ? near : "", near ? "?\n" : "");
+    snprintf(
+        ways, sizeof ways,
+        "%s%s%sslm models    lists the known models\nslm pull ORG/NAME    takes any repository",
+        near ? "did you mean " : "", near ? near : "", near ? "?\n" : "");
     return report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", ways, "'%s' is no known model", name);
 }
 
@@ -87,10 +89,12 @@ static const char *gguf_repo(const slm_card *card) {
 }
 
 static int choose_from_card(struct pull *p) {
-    const struct slm_hub_file *row = p->quant[0] ? card_file(&p->card, p->quant) : default_file(&p->card);
+    const struct slm_hub_file *row =
+        p->quant[0] ? card_file(&p->card, p->quant) : default_file(&p->card);
     const char *repo = row ? row->repo : gguf_repo(&p->card);
     if (!repo)
-        return report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", NULL, "no repository is known for %s", p->card.id);
+        return report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", NULL, "no repository is known for %s",
+                      p->card.id);
     p->repo = keep(strdup(repo));
     if (row && !row->file)
         snprintf(p->quant, sizeof p->quant, "safetensors");
@@ -142,15 +146,23 @@ static const char *base_name(const char *path) {
 
 /* A model in one GGUF file: no image tower and no part of a split one. */
 static bool is_gguf_model(const char *path) {
-    return ends_with(path, ".gguf") && strncasecmp(base_name(path), "mmproj", 6) != 0 && !strstr(path, "-of-0");
+    return ends_with(path, ".gguf") && strncasecmp(base_name(path), "mmproj", 6) != 0 &&
+           !strstr(path, "-of-0");
 }
 
 /* What a folder in Hugging Face layout needs, as the engine reads it; images' settings for later. */
 static bool belongs_to_folder(const char *path) {
-    static const char *const names[] = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                                        "chat_template.jinja", "chat_template.json", "special_tokens_map.json",
-                                        "preprocessor_config.json", "processor_config.json", "model.safetensors",
-                                        "model.safetensors.index.json"};
+    static const char *const names[] = { "config.json",
+                                         "generation_config.json",
+                                         "tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "chat_template.jinja",
+                                         "chat_template.json",
+                                         "special_tokens_map.json",
+                                         "preprocessor_config.json",
+                                         "processor_config.json",
+                                         "model.safetensors",
+                                         "model.safetensors.index.json" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(path, names[i]) == 0)
             return true;
@@ -169,7 +181,7 @@ static void take(struct pull *p, const struct hub_file *f) {
         if (strcmp(p->files[i].file->path, f->path) == 0)
             return;
     p->files = keep(realloc(p->files, (p->n + 1) * sizeof *p->files));
-    p->files[p->n++] = (struct chosen){.file = f, .what = "listed"};
+    p->files[p->n++] = (struct chosen){ .file = f, .what = "listed" };
 }
 
 static bool take_path(struct pull *p, const char *path) {
@@ -184,7 +196,8 @@ static bool take_path(struct pull *p, const char *path) {
 static bool take_folder(struct pull *p) {
     bool weights = false;
     for (size_t i = 0; i < p->list.n; i++)
-        weights |= strncmp(p->list.files[i].path, "model", 5) == 0 && ends_with(p->list.files[i].path, ".safetensors");
+        weights |= strncmp(p->list.files[i].path, "model", 5) == 0 &&
+                   ends_with(p->list.files[i].path, ".safetensors");
     if (!weights || !has_path(&p->list, "config.json"))
         return false;
     for (size_t i = 0; i < p->list.n; i++)
@@ -196,13 +209,13 @@ static bool take_folder(struct pull *p) {
 /* By the type that the names tell; "" takes the best one, judged as the table's rows are. */
 static bool take_quant(struct pull *p, const char *quant) {
     struct slm_hub_file *rows = keep(calloc(p->list.n + 1, sizeof *rows));
-    char (*names)[24] = keep(calloc(p->list.n + 1, sizeof *names));
-    slm_card all = {.size = sizeof all, .files = rows};
+    char(*names)[24] = keep(calloc(p->list.n + 1, sizeof *names));
+    slm_card all = { .size = sizeof all, .files = rows };
     for (size_t i = 0; i < p->list.n; i++) {
         const char *path = p->list.files[i].path;
         quant_of(base_name(path), names[i], sizeof names[i]);
         if (is_gguf_model(path) && (!quant[0] || strcasecmp(names[i], quant) == 0))
-            rows[all.n_files++] = (struct slm_hub_file){.quant = names[i], .file = path};
+            rows[all.n_files++] = (struct slm_hub_file){ .quant = names[i], .file = path };
     }
     const struct slm_hub_file *best = default_file(&all);
     bool ok = best && take_path(p, best->file);
@@ -215,12 +228,14 @@ static bool take_quant(struct pull *p, const char *quant) {
 static bool take_card_file(struct pull *p) {
     const struct slm_hub_file *row = NULL;
     for (size_t i = 0; p->known && i < p->card.n_files; i++)
-        if (p->card.files[i].file && p->card.files[i].quant && strcasecmp(p->card.files[i].quant, p->quant) == 0 &&
+        if (p->card.files[i].file && p->card.files[i].quant &&
+            strcasecmp(p->card.files[i].quant, p->quant) == 0 &&
             strcasecmp(p->card.files[i].repo, p->repo) == 0)
             row = &p->card.files[i];
     if (!row || !take_path(p, row->file)) {
         if (row)
-            note(p->c, "%s is no longer in %s; looking for another %s file", row->file, p->repo, p->quant);
+            note(p->c, "%s is no longer in %s; looking for another %s file", row->file, p->repo,
+                 p->quant);
         return false;
     }
     return true;
@@ -229,7 +244,8 @@ static bool take_card_file(struct pull *p) {
 static void take_tower(struct pull *p) {
     for (size_t i = 0; p->known && i < p->card.n_files; i++) {
         const struct slm_hub_file *f = &p->card.files[i];
-        if (f->file && f->quant && strncmp(f->quant, "mmproj", 6) == 0 && strcasecmp(f->repo, p->repo) == 0)
+        if (f->file && f->quant && strncmp(f->quant, "mmproj", 6) == 0 &&
+            strcasecmp(f->repo, p->repo) == 0)
             take_path(p, f->file);
     }
 }
@@ -247,9 +263,12 @@ static int nothing_fits(struct pull *p) {
             }
     if (!p->file && has_path(&p->list, "config.json"))
         buf_puts(&b, "--quant safetensors    the folder\n");
-    buf_printf(&b, "--file NAME    any of its files, see %s/%s/tree/%s", p->hub.endpoint, p->repo, p->revision);
-    int code = p->file ? report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", b.data, "%s has no file '%s'", p->repo, p->file)
-                       : report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", b.data, "%s has no %s model that slm reads", p->repo,
+    buf_printf(&b, "--file NAME    any of its files, see %s/%s/tree/%s", p->hub.endpoint, p->repo,
+               p->revision);
+    int code = p->file ? report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", b.data, "%s has no file '%s'",
+                                p->repo, p->file)
+                       : report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", b.data,
+                                "%s has no %s model that slm reads", p->repo,
                                 p->quant[0] ? p->quant : "GGUF or safetensors");
     buf_free(&b);
     return code;
@@ -262,7 +281,8 @@ static int choose_files(struct pull *p) {
     else if (folder)
         ok = take_folder(p);
     else if (p->quant[0])
-        ok = take_card_file(p) || take_quant(p, p->quant) || (strcmp(p->quant, "bf16") == 0 && take_folder(p));
+        ok = take_card_file(p) || take_quant(p, p->quant) ||
+             (strcmp(p->quant, "bf16") == 0 && take_folder(p));
     else
         ok = take_folder(p) || take_quant(p, "");
     if (!ok)
@@ -275,7 +295,9 @@ static int choose_files(struct pull *p) {
 /* ------------------------------------------------------------------ words */
 
 static const char *licence(const struct pull *p) {
-    return p->known && p->card.licence ? p->card.licence : p->list.licence[0] ? p->list.licence : "not stated";
+    return p->known && p->card.licence ? p->card.licence
+           : p->list.licence[0]        ? p->list.licence
+                                       : "not stated";
 }
 
 static bool folder_result(const struct pull *p) {
@@ -291,24 +313,30 @@ static void show_plan(struct pull *p) {
     char a[32], b[32];
     if (p->c->json)
         return;
-    out_printf(&p->c->out, "%s%sfrom %s, %s (%.12s)\n", p->known ? p->card.id : "", p->known ? " " : "", p->repo, p->revision,
-               p->list.commit);
-    out_printf(&p->c->out, "licence %s%s%s%s\n", licence(p), p->known && p->card.licence_url ? ", " : "",
-               p->known && p->card.licence_url ? p->card.licence_url : "",
-               p->list.gated ? "\n  its terms have to be accepted on the hub's page of the model" : "");
+    out_printf(&p->c->out, "%s%sfrom %s, %s (%.12s)\n", p->known ? p->card.id : "",
+               p->known ? " " : "", p->repo, p->revision, p->list.commit);
+    out_printf(
+        &p->c->out, "licence %s%s%s%s\n", licence(p), p->known && p->card.licence_url ? ", " : "",
+        p->known && p->card.licence_url ? p->card.licence_url : "",
+        p->list.gated ? "\n  its terms have to be accepted on the hub's page of the model" : "");
     for (size_t i = 0; i < p->n; i++)
-        out_printf(&p->c->out, "  %9s  %s%s\n", format_bytes(p->files[i].file->size, a, sizeof a), p->files[i].file->path,
-                   p->files[i].done ? "  (is there)" : p->files[i].there ? "  (begun)" : "");
+        out_printf(&p->c->out, "  %9s  %s%s\n", format_bytes(p->files[i].file->size, a, sizeof a),
+                   p->files[i].file->path,
+                   p->files[i].done    ? "  (is there)"
+                   : p->files[i].there ? "  (begun)"
+                                       : "");
     if (p->left)
-        out_printf(&p->c->out, "to fetch %s, free on the disk %s\n", format_bytes(p->left, a, sizeof a),
+        out_printf(&p->c->out, "to fetch %s, free on the disk %s\n",
+                   format_bytes(p->left, a, sizeof a),
                    format_bytes(hub_cache_free_bytes(&p->cache), b, sizeof b));
     out_flush(&p->c->out);
 }
 
 static json_t *file_json(const struct pull *p, const struct chosen *f) {
     char *path = hub_cache_path(&p->cache, f->file->path);
-    json_t *o = keep_json(json_pack("{s:s, s:I, s:s, s:s, s:s}", "file", f->file->path, "bytes", (json_int_t)f->file->size,
-                                    f->file->sha256 ? "sha256" : "git_sha1", f->file->hash, "status", f->what, "path", path));
+    json_t *o = keep_json(json_pack(
+        "{s:s, s:I, s:s, s:s, s:s}", "file", f->file->path, "bytes", (json_int_t)f->file->size,
+        f->file->sha256 ? "sha256" : "git_sha1", f->file->hash, "status", f->what, "path", path));
     free(path);
     return o;
 }
@@ -322,11 +350,12 @@ static int show_result(struct pull *p) {
         json_t *list = keep_json(json_array());
         for (size_t i = 0; i < p->n; i++)
             json_array_append_new(list, file_json(p, &p->files[i]));
-        json_t *o = keep_json(json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I, s:f}", "repo", p->repo, "revision",
-                                        p->revision, "commit", p->cache.commit, "endpoint", p->hub.endpoint, "licence", licence(p),
-                                        "complete", !dry || p->left == 0, "files", list, "total_bytes", (json_int_t)p->total,
-                                        "missing_bytes", (json_int_t)(dry ? p->left : 0), "fetched_bytes", (json_int_t)p->got,
-                                        "seconds", seconds));
+        json_t *o = keep_json(json_pack(
+            "{s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I, s:f}", "repo", p->repo, "revision",
+            p->revision, "commit", p->cache.commit, "endpoint", p->hub.endpoint, "licence",
+            licence(p), "complete", !dry || p->left == 0, "files", list, "total_bytes",
+            (json_int_t)p->total, "missing_bytes", (json_int_t)(dry ? p->left : 0), "fetched_bytes",
+            (json_int_t)p->got, "seconds", seconds));
         if (p->known)
             json_object_set_new(o, "id", json_string(p->card.id));
         json_object_set_new(o, "path", json_string(path));
@@ -335,9 +364,11 @@ static int show_result(struct pull *p) {
         if (p->left == 0)
             out_printf(&p->c->out, "already complete, nothing was fetched\n");
         else
-            out_printf(&p->c->out, "fetched %s in %s (%s/s), hashes are right\n", format_bytes(p->got, a, sizeof a),
-                       format_seconds(seconds, b, sizeof b),
-                       format_bytes((uint64_t)((double)p->got / (seconds > 0.001 ? seconds : 0.001)), d, sizeof d));
+            out_printf(
+                &p->c->out, "fetched %s in %s (%s/s), hashes are right\n",
+                format_bytes(p->got, a, sizeof a), format_seconds(seconds, b, sizeof b),
+                format_bytes((uint64_t)((double)p->got / (seconds > 0.001 ? seconds : 0.001)), d,
+                             sizeof d));
         out_printf(&p->c->out, "%s\n", path);
         if (p->known && !p->file)
             note(p->c, "use it with: slm run %s", p->card.id);
@@ -389,15 +420,21 @@ static int check_room(struct pull *p) {
     if (room == UINT64_MAX || p->left == 0 || (room > SPARE_BYTES && p->left <= room - SPARE_BYTES))
         return EXIT_DONE;
     return report(p->c, EXIT_COULD_NOT, "E_IO",
-                  "make room\nHF_HUB_CACHE=FOLDER    keeps the models on another disk\n--quant Q    a smaller file, see slm models ID",
-                  "%s more are needed, the disk of %s has %s free", format_bytes(p->left, a, sizeof a), p->cache.root,
+                  "make room\nHF_HUB_CACHE=FOLDER    keeps the models on another disk\n--quant Q   "
+                  " a smaller file, see slm models ID",
+                  "%s more are needed, the disk of %s has %s free",
+                  format_bytes(p->left, a, sizeof a), p->cache.root,
                   format_bytes(room, b, sizeof b));
 }
 
 static int fetch_all(struct pull *p) {
-    static const char *const words[] = {[HUB_PRESENT] = "present", [HUB_FETCHED] = "fetched", [HUB_RESUMED] = "resumed"};
+    static const char *const words[] = {
+        [HUB_PRESENT] = "present", [HUB_FETCHED] = "fetched", [HUB_RESUMED] = "resumed"
+    };
     struct progress progress;
-    struct hub_transfer t = {.hub = &p->hub, .cache = &p->cache, .repo = p->repo, .total = p->left};
+    struct hub_transfer t = {
+        .hub = &p->hub, .cache = &p->cache, .repo = p->repo, .total = p->left
+    };
     slm_why why;
     slm_err err = SLM_OK;
     progress_start(&progress, &p->c->term, p->c->quiet, "fetch", "B");
@@ -436,8 +473,9 @@ static int pull_online(struct pull *p) {
     if (code != EXIT_DONE)
         return code;
     if (p->left && !agreed(p))
-        return interrupted() ? explain(p, SLM_E_CANCELLED, &why)
-                             : report(p->c, EXIT_COULD_NOT, "E_CANCELLED", NULL, "nothing was fetched");
+        return interrupted()
+                   ? explain(p, SLM_E_CANCELLED, &why)
+                   : report(p->c, EXIT_COULD_NOT, "E_CANCELLED", NULL, "nothing was fetched");
     hub_cache_close(&p->cache);
     err = hub_cache_open(&p->cache, p->repo, p->list.commit, true, &why);
     if (err != SLM_OK)
@@ -453,7 +491,9 @@ static void add_local(struct pull *p, const char *dir, const char *name) {
     char *path = text_printf("%s/%s", dir, name);
     if (!has_path(&p->list, name) && stat(path, &s) == 0 && S_ISREG(s.st_mode)) {
         p->list.files = keep(realloc(p->list.files, (p->list.n + 1) * sizeof *p->list.files));
-        p->list.files[p->list.n++] = (struct hub_file){.path = keep(strdup(name)), .size = (uint64_t)s.st_size, .sha256 = true};
+        p->list.files[p->list.n++] = (struct hub_file){ .path = keep(strdup(name)),
+                                                        .size = (uint64_t)s.st_size,
+                                                        .sha256 = true };
     }
     free(path);
 }
@@ -472,15 +512,17 @@ static void list_snapshot(struct pull *p, const char *dir) {
 
 /* Every shard that the index names is there. */
 static bool shards_there(const struct pull *p, const char *dir) {
-    if (has_path(&p->list, "model.safetensors") || !has_path(&p->list, "model.safetensors.index.json"))
+    if (has_path(&p->list, "model.safetensors") ||
+        !has_path(&p->list, "model.safetensors.index.json"))
         return true;
     size_t n;
     const char *key;
     json_t *file, *doc = NULL;
-    char *path = text_printf("%s/model.safetensors.index.json", dir), *text = read_path(path, HUB_TEXT_MOST, &n);
+    char *path = text_printf("%s/model.safetensors.index.json", dir),
+         *text = read_path(path, HUB_TEXT_MOST, &n);
     bool ok = text && json_text(text, n, &doc, NULL) == SLM_OK;
-    json_object_foreach(json_object_get(doc, "weight_map"), key, file)
-        ok = ok && json_is_string(file) && has_path(&p->list, json_string_value(file));
+    json_object_foreach(json_object_get(doc, "weight_map"), key, file) ok =
+        ok && json_is_string(file) && has_path(&p->list, json_string_value(file));
     json_decref(doc);
     free(text);
     free(path);
@@ -499,16 +541,18 @@ static int pull_offline(struct pull *p) {
         char *dir = hub_cache_path(&p->cache, NULL);
         list_snapshot(p, dir);
         bool folder = strcmp(p->quant, "safetensors") == 0;
-        there = p->file ? take_path(p, p->file)
-                        : folder ? take_folder(p)
-                                 : p->quant[0] ? take_quant(p, p->quant) : take_folder(p) || take_quant(p, "");
+        there = p->file       ? take_path(p, p->file)
+                : folder      ? take_folder(p)
+                : p->quant[0] ? take_quant(p, p->quant)
+                              : take_folder(p) || take_quant(p, "");
         there = there && (!folder_result(p) || p->file || shards_there(p, dir));
         free(dir);
     }
     if (!there)
-        return report(p->c, EXIT_COULD_NOT, "E_NOTFOUND", "unset HF_HUB_OFFLINE    to use the network",
-                      "HF_HUB_OFFLINE is set, and %s%s%s is not complete in %s", p->repo, p->quant[0] || p->file ? " " : "",
-                      p->file ? p->file : p->quant, p->cache.root);
+        return report(
+            p->c, EXIT_COULD_NOT, "E_NOTFOUND", "unset HF_HUB_OFFLINE    to use the network",
+            "HF_HUB_OFFLINE is set, and %s%s%s is not complete in %s", p->repo,
+            p->quant[0] || p->file ? " " : "", p->file ? p->file : p->quant, p->cache.root);
     for (size_t i = 0; i < p->n; i++) {
         p->files[i].what = "present";
         p->total += p->files[i].file->size;
@@ -529,12 +573,14 @@ static int pull(struct pull *p) {
     }
     slm_err err = hub_open(&p->hub, p->c, &why);
     if (err != SLM_OK)
-        return err == SLM_E_ARG ? report_usage(p->c, p->hub.ways[0] ? p->hub.ways : NULL, "%s", why.message) : explain(p, err, &why);
+        return err == SLM_E_ARG
+                   ? report_usage(p->c, p->hub.ways[0] ? p->hub.ways : NULL, "%s", why.message)
+                   : explain(p, err, &why);
     return hub_offline() ? pull_offline(p) : pull_online(p);
 }
 
 int cmd_pull(struct cli *c) {
-    struct pull p = {.c = c, .start_ns = clock_ns()};
+    struct pull p = { .c = c, .start_ns = clock_ns() };
     signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of write() like a full disk */
     int code = pull(&p);
     hub_close(&p.hub);

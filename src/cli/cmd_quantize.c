@@ -68,7 +68,8 @@ static char *write_demo(slm_why *why) {
     const struct slm_memory_file *files;
     const char *temporary = getenv("TMPDIR");
     size_t n = demo_files(&files);
-    char *folder = text_printf("%s/slm-demo-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
+    char *folder =
+        text_printf("%s/slm-demo-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
     slm_err err = SLM_OK;
     if (!mkdtemp(folder)) {
         fail(why, SLM_E_IO, SLM_NO_OFFSET, "cannot make a folder like %s", folder);
@@ -96,7 +97,7 @@ static char *write_demo(slm_why *why) {
 static uint64_t bytes_of(struct cli *c, const char *path) {
     slm_engine_options o = engine_options(c, NULL);
     slm_engine *e = NULL;
-    slm_info info = {.size = sizeof info};
+    slm_info info = { .size = sizeof info };
     o.need = o.want = 0;
     if (slm_engine_open(path, &o, &e, NULL) == SLM_OK)
         slm_engine_info(e, &info);
@@ -127,8 +128,8 @@ static void add_tensor(struct summary *s, const slm_tensor *t) {
 static slm_err read_summary(struct cli *c, const char *path, struct summary *s, slm_why *why) {
     slm_engine_options o = engine_options(c, NULL);
     slm_engine *e = NULL;
-    slm_tensor t = {.size = sizeof t};
-    slm_info info = {.size = sizeof info};
+    slm_tensor t = { .size = sizeof t };
+    slm_info info = { .size = sizeof info };
     o.need = o.want = 0;
     slm_err err = slm_engine_open(path, &o, &e, why);
     if (err != SLM_OK)
@@ -150,20 +151,27 @@ static void print_summary(struct cli *c, const char *in, const char *out, const 
     if (c->json) {
         json_t *types = keep_json(json_array());
         for (size_t i = 0; i < s->n; i++)
-            json_array_append_new(types, keep_json(json_pack("{s:s, s:I, s:I}", "type", s->types[i].name, "tensors",
-                                                             (json_int_t)s->types[i].tensors, "bytes", (json_int_t)s->types[i].bytes)));
+            json_array_append_new(types,
+                                  keep_json(json_pack("{s:s, s:I, s:I}", "type", s->types[i].name,
+                                                      "tensors", (json_int_t)s->types[i].tensors,
+                                                      "bytes", (json_int_t)s->types[i].bytes)));
         out_json(&c->out,
-                 json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o}", "in", in, "out", out, "type", opt_text(c, OPT_TYPE), "in_bytes",
-                           (json_int_t)s->in_bytes, "out_bytes", (json_int_t)s->out_bytes, "tensors", (json_int_t)s->tensors,
-                           "bits_per_weight", bits(s->tensor_bytes, s->elements), "seconds", s->seconds, "types", types),
+                 json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o}", "in", in, "out", out,
+                           "type", opt_text(c, OPT_TYPE), "in_bytes", (json_int_t)s->in_bytes,
+                           "out_bytes", (json_int_t)s->out_bytes, "tensors", (json_int_t)s->tensors,
+                           "bits_per_weight", bits(s->tensor_bytes, s->elements), "seconds",
+                           s->seconds, "types", types),
                  false);
         return;
     }
-    out_printf(&c->out, "%s: %s from %s in %s, %.2f bits per weight\n", out, format_bytes(s->out_bytes, a, sizeof a),
-               format_bytes(s->in_bytes, b, sizeof b), format_seconds(s->seconds, d, sizeof d), bits(s->tensor_bytes, s->elements));
+    out_printf(&c->out, "%s: %s from %s in %s, %.2f bits per weight\n", out,
+               format_bytes(s->out_bytes, a, sizeof a), format_bytes(s->in_bytes, b, sizeof b),
+               format_seconds(s->seconds, d, sizeof d), bits(s->tensor_bytes, s->elements));
     for (size_t i = 0; i < s->n; i++)
-        out_printf(&c->out, "  %-8s %6s tensors %10s %8.2f bits\n", s->types[i].name, format_count(s->types[i].tensors, a, sizeof a),
-                   format_bytes(s->types[i].bytes, b, sizeof b), bits(s->types[i].bytes, s->types[i].elements));
+        out_printf(&c->out, "  %-8s %6s tensors %10s %8.2f bits\n", s->types[i].name,
+                   format_count(s->types[i].tensors, a, sizeof a),
+                   format_bytes(s->types[i].bytes, b, sizeof b),
+                   bits(s->types[i].bytes, s->types[i].elements));
 }
 
 /* ------------------------------------------------------------------ the command */
@@ -181,7 +189,7 @@ static bool on_progress(void *user, const char *stage, uint64_t done, uint64_t t
 }
 
 static int quantize(struct cli *c, const char *in, const char *name, const char *out) {
-    struct task t = {.c = c};
+    struct task t = { .c = c };
     struct summary *s = keep(calloc(1, sizeof *s));
     slm_quantize_options o = slm_quantize_default();
     slm_why why;
@@ -213,7 +221,8 @@ int cmd_quantize(struct cli *c) {
     if (lstat(out, &there) == 0 && S_ISDIR(there.st_mode))
         return report_usage(c, NULL, "%s is a folder; the name of a .gguf file is expected", out);
     if (lstat(out, &there) == 0 && !opt_set(c, OPT_FORCE))
-        return report(c, EXIT_COULD_NOT, "E_IO", "--force    replaces it", "%s is there already", out);
+        return report(c, EXIT_COULD_NOT, "E_IO", "--force    replaces it", "%s is there already",
+                      out);
     int code = find_model(c, name, &found);
     if (code != EXIT_DONE)
         return code;

@@ -27,7 +27,7 @@ enum {
     PAGES_MOST = 200,
     CONNECT_S = 20,
     STALL_S = 30,
-    SLOW_BYTES = 1024,      /* per second: less than this counts as silence */
+    SLOW_BYTES = 1024, /* per second: less than this counts as silence */
     WAIT_MS = 1000,
     WAIT_MOST_MS = 30000,
     RETRY_AFTER_MOST_S = 120,
@@ -83,7 +83,8 @@ static const char *environment(const char *name) {
 
 bool hub_offline(void) {
     const char *v = environment("HF_HUB_OFFLINE");
-    return v && (strcmp(v, "1") == 0 || strcasecmp(v, "true") == 0 || strcasecmp(v, "yes") == 0 || strcasecmp(v, "on") == 0);
+    return v && (strcmp(v, "1") == 0 || strcasecmp(v, "true") == 0 || strcasecmp(v, "yes") == 0 ||
+                 strcasecmp(v, "on") == 0);
 }
 
 static unsigned environment_number(const char *name, unsigned fallback) {
@@ -97,7 +98,8 @@ static slm_err check_token(struct hub *h, slm_why *why) {
     for (const char *p = h->token; p && *p; p++)
         if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f) {
             h->token = NULL;
-            return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "HF_TOKEN holds a character that no token has");
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "HF_TOKEN holds a character that no token has");
         }
     return SLM_OK;
 }
@@ -114,9 +116,11 @@ slm_err hub_open(struct hub *h, const struct cli *c, slm_why *why) {
         h->endpoint[--n] = 0;
     TRY(check_token(h, why));
     if (!hub_origin(h->endpoint, h->origin, &https, &safe) || strpbrk(h->endpoint, "?# "))
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "HF_ENDPOINT '%s' is no address like https://host[:port]", h->endpoint);
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "HF_ENDPOINT '%s' is no address like https://host[:port]", h->endpoint);
     if (!safe) {
-        snprintf(h->ways, sizeof h->ways, "http:// is accepted for this machine itself only (127.0.0.1, localhost)");
+        snprintf(h->ways, sizeof h->ways,
+                 "http:// is accepted for this machine itself only (127.0.0.1, localhost)");
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "HF_ENDPOINT '%s' is not https", h->endpoint);
     }
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(h->curl = curl_easy_init()))
@@ -174,9 +178,12 @@ static size_t take_header(char *line, size_t unit, size_t n, void *user) {
     struct hub_reply *r = &((struct exchange *)user)->call->reply;
     char v[64];
     (void)unit;
-    if (n > 9 && strncmp(line, "HTTP/", 5) == 0) { /* another answer begins; what the hub said about the file stays */
+    if (n > 9 && strncmp(line, "HTTP/", 5) ==
+                     0) { /* another answer begins; what the hub said about the file stays */
         const char *space = memchr(line, ' ', n - 4);
-        struct hub_reply fresh = {.length = -1, .retry_after_s = -1, .linked_size = r->linked_size};
+        struct hub_reply fresh = { .length = -1,
+                                   .retry_after_s = -1,
+                                   .linked_size = r->linked_size };
         fresh.status = space ? strtol(space + 1, NULL, 10) : 0; /* the line ends in CR LF */
         memcpy(fresh.linked_etag, r->linked_etag, sizeof fresh.linked_etag);
         *r = fresh;
@@ -228,14 +235,16 @@ static size_t take_body(char *data, size_t unit, size_t n, void *user) {
     return 0;
 }
 
-static int check_interrupt(void *user, curl_off_t total, curl_off_t now, curl_off_t up_total, curl_off_t up_now) {
+static int check_interrupt(void *user, curl_off_t total, curl_off_t now, curl_off_t up_total,
+                           curl_off_t up_now) {
     (void)user, (void)total, (void)now, (void)up_total, (void)up_now;
     return interrupted() ? 1 : 0;
 }
 
-static struct curl_slist *request_headers(const struct hub *h, const struct hub_call *call, bool ours) {
+static struct curl_slist *request_headers(const struct hub *h, const struct hub_call *call,
+                                          bool ours) {
     struct curl_slist *list = NULL;
-    char *lines[4] = {text_printf("Accept-Encoding: identity"), NULL, NULL, NULL};
+    char *lines[4] = { text_printf("Accept-Encoding: identity"), NULL, NULL, NULL };
     if (ours && h->token)
         lines[1] = text_printf("Authorization: Bearer %s", h->token);
     if (call->from > 0)
@@ -250,7 +259,8 @@ static struct curl_slist *request_headers(const struct hub *h, const struct hub_
     return list;
 }
 
-static void set_options(struct hub *h, const char *url, struct curl_slist *headers, struct exchange *x, char *error) {
+static void set_options(struct hub *h, const char *url, struct curl_slist *headers,
+                        struct exchange *x, char *error) {
     CURL *curl = h->curl;
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -276,9 +286,10 @@ static void set_options(struct hub *h, const char *url, struct curl_slist *heade
 static slm_err one_hop(struct hub *h, const char *url, struct hub_call *call, slm_why *why) {
     char origin[HUB_ORIGIN_MOST], error[CURL_ERROR_SIZE] = "";
     bool https, safe;
-    struct exchange x = {.call = call};
+    struct exchange x = { .call = call };
     if (!hub_origin(url, origin, &https, &safe) || !safe)
-        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "the hub leads to an address that is not accepted: %.200s", url);
+        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "the hub leads to an address that is not accepted: %.200s", url);
     struct curl_slist *headers = request_headers(h, call, strcmp(origin, h->origin) == 0);
     call->reply.status = 0;
     set_options(h, url, headers, &x, error);
@@ -294,8 +305,10 @@ static slm_err one_hop(struct hub *h, const char *url, struct hub_call *call, sl
         return SLM_OK;
     bool slow = code == CURLE_OPERATION_TIMEDOUT && call->reply.status != 0;
     if (slow)
-        return fail(why, SLM_E_NET, SLM_NO_OFFSET, "%s sent less than %d bytes per second for %u s", origin, SLOW_BYTES, h->stall_s);
-    return fail(why, SLM_E_NET, SLM_NO_OFFSET, "%s: %s", origin, error[0] ? error : curl_easy_strerror(code));
+        return fail(why, SLM_E_NET, SLM_NO_OFFSET, "%s sent less than %d bytes per second for %u s",
+                    origin, SLOW_BYTES, h->stall_s);
+    return fail(why, SLM_E_NET, SLM_NO_OFFSET, "%s: %s", origin,
+                error[0] ? error : curl_easy_strerror(code));
 }
 
 /* Where an answer leads. Never from an encrypted connection to a plain one. Returns owned. */
@@ -307,9 +320,10 @@ static slm_err next_hop(struct hub *h, const char *url, char **next, slm_why *wh
     if (!target)
         return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "the hub redirects without saying where to");
     snprintf(clean, sizeof clean, "%s", target);
-    if (!hub_origin(url, origin, &from_https, &safe) || !hub_origin(target, origin, &to_https, &safe) || !safe ||
-        (from_https && !to_https))
-        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "the hub redirects to an address that is not accepted: %s", clean);
+    if (!hub_origin(url, origin, &from_https, &safe) ||
+        !hub_origin(target, origin, &to_https, &safe) || !safe || (from_https && !to_https))
+        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "the hub redirects to an address that is not accepted: %s", clean);
     *next = keep(strdup(target));
     return SLM_OK;
 }
@@ -324,10 +338,12 @@ slm_err hub_request(struct hub *h, struct hub_call *call, slm_why *why) {
         char *next = NULL;
         err = one_hop(h, url, call, why);
         long status = call->reply.status;
-        if (err != SLM_OK || !(status == 301 || status == 302 || status == 303 || status == 307 || status == 308))
+        if (err != SLM_OK ||
+            !(status == 301 || status == 302 || status == 303 || status == 307 || status == 308))
             break;
         if (hops == HOPS_MOST)
-            err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "the hub redirects more than %d times", HOPS_MOST);
+            err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "the hub redirects more than %d times",
+                       HOPS_MOST);
         else
             err = next_hop(h, url, &next, why);
         if (err != SLM_OK)
@@ -342,15 +358,17 @@ slm_err hub_request(struct hub *h, struct hub_call *call, slm_why *why) {
 /* ------------------------------------------------------------------ again, or an explanation */
 
 static bool transient(long status) {
-    return status == 408 || status == 425 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
+    return status == 408 || status == 425 || status == 429 || status == 500 || status == 502 ||
+           status == 503 || status == 504;
 }
 
 static void pause_ms(uint64_t ms) {
     for (uint64_t end = clock_ns() + ms * 1000000; !interrupted() && clock_ns() < end;)
-        nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
+        nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
 }
 
-bool hub_again(struct hub *h, unsigned *failed, slm_err err, const struct hub_reply *reply, const slm_why *why) {
+bool hub_again(struct hub *h, unsigned *failed, slm_err err, const struct hub_reply *reply,
+               const slm_why *why) {
     char left[32];
     if (err != SLM_E_NET && !(err == SLM_OK && transient(reply->status)))
         return false;
@@ -365,50 +383,60 @@ bool hub_again(struct hub *h, unsigned *failed, slm_err err, const struct hub_re
     ++*failed;
     if (err == SLM_OK)
         hub_note(h, "the hub answered %ld; again in %s (%u of %d)", reply->status,
-             format_seconds((double)wait / 1000, left, sizeof left), *failed, HUB_TRIES);
+                 format_seconds((double)wait / 1000, left, sizeof left), *failed, HUB_TRIES);
     else
-        hub_note(h, "%s; again in %s (%u of %d)", why->message, format_seconds((double)wait / 1000, left, sizeof left), *failed,
-             HUB_TRIES);
+        hub_note(h, "%s; again in %s (%u of %d)", why->message,
+                 format_seconds((double)wait / 1000, left, sizeof left), *failed, HUB_TRIES);
     pause_ms(wait);
     return !interrupted();
 }
 
 /* Gated models, private ones, and names that do not exist all give 401 to strangers. */
-static slm_err refused_access(struct hub *h, const char *repo, const struct hub_reply *r, slm_why *why) {
+static slm_err refused_access(struct hub *h, const char *repo, const struct hub_reply *r,
+                              slm_why *why) {
     const char *account = "make a token at %s/settings/tokens and set HF_TOKEN to it";
     char make[600];
     bool gone = strcmp(r->error_code, "RepoNotFound") == 0;
     snprintf(make, sizeof make, account, h->endpoint);
     if (gone && h->token) {
         snprintf(h->ways, sizeof h->ways, "check the name at %s/%s", h->endpoint, repo);
-        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "there is no %s at %s that this token may see", repo, h->endpoint);
+        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET,
+                    "there is no %s at %s that this token may see", repo, h->endpoint);
     }
     snprintf(h->ways, sizeof h->ways, "open %s/%s, sign in%s\n%s", h->endpoint, repo,
              gone ? " and see whether it exists" : " and accept the licence terms shown there",
-             h->token ? "see that the token in HF_TOKEN is still valid and may read gated repositories" : make);
-    return fail(why, SLM_E_NET, SLM_NO_OFFSET, "%s refuses access to %s (status %ld%s%s)%s", h->endpoint, repo, r->status,
-                r->error_text[0] ? ": " : "", r->error_text, gone ? "" : h->token ? "; HF_TOKEN was sent" : "; no HF_TOKEN is set");
+             h->token
+                 ? "see that the token in HF_TOKEN is still valid and may read gated repositories"
+                 : make);
+    return fail(why, SLM_E_NET, SLM_NO_OFFSET, "%s refuses access to %s (status %ld%s%s)%s",
+                h->endpoint, repo, r->status, r->error_text[0] ? ": " : "", r->error_text,
+                gone       ? ""
+                : h->token ? "; HF_TOKEN was sent"
+                           : "; no HF_TOKEN is set");
 }
 
-slm_err hub_refusal(struct hub *h, const char *repo, const char *what, const struct hub_reply *r, slm_why *why) {
+slm_err hub_refusal(struct hub *h, const char *repo, const char *what, const struct hub_reply *r,
+                    slm_why *why) {
     char wait[32];
     if (r->status == 401 || r->status == 403)
         return refused_access(h, repo, r, why);
     if (r->status == 404) {
         snprintf(h->ways, sizeof h->ways, "see %s/%s", h->endpoint, repo);
-        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "the hub has no %s in %s%s%s", what, repo, r->error_text[0] ? ": " : "",
-                    r->error_text);
+        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "the hub has no %s in %s%s%s", what, repo,
+                    r->error_text[0] ? ": " : "", r->error_text);
     }
     if (r->status == 429) {
         snprintf(h->ways, sizeof h->ways, "the same command later; what has come is kept%s",
                  h->token ? "" : "\nHF_TOKEN of an account has larger limits");
-        return fail(why, SLM_E_NET, SLM_NO_OFFSET, "the hub says that there were too many requests%s%s",
-                    r->retry_after_s >= 0 ? "; it asks to wait " : "",
-                    r->retry_after_s >= 0 ? format_seconds((double)r->retry_after_s, wait, sizeof wait) : "");
+        return fail(
+            why, SLM_E_NET, SLM_NO_OFFSET, "the hub says that there were too many requests%s%s",
+            r->retry_after_s >= 0 ? "; it asks to wait " : "",
+            r->retry_after_s >= 0 ? format_seconds((double)r->retry_after_s, wait, sizeof wait)
+                                  : "");
     }
     snprintf(h->ways, sizeof h->ways, "the same command later; what has come is kept");
-    return fail(why, SLM_E_NET, SLM_NO_OFFSET, "the hub answered %ld for %s in %s%s%s", r->status, what, repo,
-                r->error_text[0] ? ": " : "", r->error_text);
+    return fail(why, SLM_E_NET, SLM_NO_OFFSET, "the hub answered %ld for %s in %s%s%s", r->status,
+                what, repo, r->error_text[0] ? ": " : "", r->error_text);
 }
 
 /* ------------------------------------------------------------------ the list of files */
@@ -424,8 +452,9 @@ static bool text_begin(void *user, const struct hub_reply *reply) {
     buf_free(&t->text);
     buf_init(&t->text, NULL, HUB_TEXT_MOST);
     if (reply->encoding[0] && strcasecmp(reply->encoding, "identity") != 0)
-        t->err = fail(t->why, SLM_E_FORMAT, SLM_NO_OFFSET, "the hub sends content-encoding '%s', which was not asked for",
-                      reply->encoding);
+        t->err =
+            fail(t->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                 "the hub sends content-encoding '%s', which was not asked for", reply->encoding);
     return t->err == SLM_OK;
 }
 
@@ -433,15 +462,16 @@ static bool text_data(void *user, const void *data, size_t n) {
     struct text_call *t = user;
     buf_put(&t->text, data, n);
     if (t->text.err != SLM_OK)
-        t->err = fail(t->why, SLM_E_BUDGET, SLM_NO_OFFSET, "the hub's answer is longer than %d bytes", HUB_TEXT_MOST);
+        t->err = fail(t->why, SLM_E_BUDGET, SLM_NO_OFFSET,
+                      "the hub's answer is longer than %d bytes", HUB_TEXT_MOST);
     return t->err == SLM_OK;
 }
 
 /* One JSON answer, with tries. *next: the Link header. */
-static slm_err get_text(struct hub *h, const char *repo, const char *what, const char *url, struct buf *out, char *next,
-                        size_t next_size, slm_why *why) {
-    struct text_call t = {.why = why};
-    struct hub_call call = {.url = url, .begin = text_begin, .data = text_data, .user = &t};
+static slm_err get_text(struct hub *h, const char *repo, const char *what, const char *url,
+                        struct buf *out, char *next, size_t next_size, slm_why *why) {
+    struct text_call t = { .why = why };
+    struct hub_call call = { .url = url, .begin = text_begin, .data = text_data, .user = &t };
     unsigned failed = 0;
     slm_err err;
     buf_init(&t.text, NULL, HUB_TEXT_MOST);
@@ -455,7 +485,8 @@ static slm_err get_text(struct hub *h, const char *repo, const char *what, const
     if (err == SLM_OK && call.reply.status != 200)
         err = hub_refusal(h, repo, what, &call.reply, why);
     if (err == SLM_E_NET && !h->ways[0])
-        snprintf(h->ways, sizeof h->ways, "check the network and HF_ENDPOINT, then the same command again");
+        snprintf(h->ways, sizeof h->ways,
+                 "check the network and HF_ENDPOINT, then the same command again");
     if (err != SLM_OK) {
         buf_free(&t.text);
         return err;
@@ -467,7 +498,8 @@ static slm_err get_text(struct hub *h, const char *repo, const char *what, const
     return SLM_OK;
 }
 
-static char *api_url(const struct hub *h, const char *repo, const char *kind, const char *revision, const char *query) {
+static char *api_url(const struct hub *h, const char *repo, const char *kind, const char *revision,
+                     const char *query) {
     struct buf b;
     buf_init(&b, NULL, 8192);
     buf_printf(&b, "%s/api/models/%s/%s/", h->endpoint, repo, kind);
@@ -477,13 +509,16 @@ static char *api_url(const struct hub *h, const char *repo, const char *kind, co
 }
 
 static slm_err get_tree(struct hub *h, const char *repo, struct hub_listing *out, slm_why *why) {
-    char *url = api_url(h, repo, "tree", out->commit, "?recursive=1"), next[2048], origin[HUB_ORIGIN_MOST];
+    char *url = api_url(h, repo, "tree", out->commit, "?recursive=1"), next[2048],
+         origin[HUB_ORIGIN_MOST];
     bool https, safe;
     slm_err err = SLM_OK;
     for (unsigned page = 0; err == SLM_OK && url; page++) {
         struct buf text;
-        err = page == PAGES_MOST ? fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "the hub's list has more than %d pages", PAGES_MOST)
-                                 : get_text(h, repo, "list of files", url, &text, next, sizeof next, why);
+        err = page == PAGES_MOST
+                  ? fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "the hub's list has more than %d pages",
+                         PAGES_MOST)
+                  : get_text(h, repo, "list of files", url, &text, next, sizeof next, why);
         if (err != SLM_OK)
             break;
         err = hub_parse_tree(text.data ? text.data : "", text.len, out, why);
@@ -492,7 +527,8 @@ static slm_err get_tree(struct hub *h, const char *repo, struct hub_listing *out
         url = NULL;
         if (err == SLM_OK && next[0]) {
             if (!hub_origin(next, origin, &https, &safe) || strcmp(origin, h->origin) != 0)
-                err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "the next page of the hub's list is elsewhere: %.200s", next);
+                err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                           "the next page of the hub's list is elsewhere: %.200s", next);
             else
                 url = keep(strdup(next));
         }
@@ -501,7 +537,8 @@ static slm_err get_tree(struct hub *h, const char *repo, struct hub_listing *out
     return err;
 }
 
-slm_err hub_list(struct hub *h, const char *repo, const char *revision, struct hub_listing *out, slm_why *why) {
+slm_err hub_list(struct hub *h, const char *repo, const char *revision, struct hub_listing *out,
+                 slm_why *why) {
     char *url = api_url(h, repo, "revision", revision, ""), what[256], next[2048];
     struct buf text;
     memset(out, 0, sizeof *out);

@@ -15,8 +15,8 @@
 #define HUB_ENDPOINT "https://huggingface.co"
 
 enum {
-    HUB_HASH_MOST = 65,    /* 64 hex digits and a zero */
-    HUB_COMMIT_MOST = 41,  /* 40 hex digits and a zero */
+    HUB_HASH_MOST = 65,   /* 64 hex digits and a zero */
+    HUB_COMMIT_MOST = 41, /* 40 hex digits and a zero */
     HUB_FILES_MOST = 20000,
     HUB_PATH_MOST = 1024,
     HUB_ORIGIN_MOST = 300,
@@ -26,16 +26,16 @@ enum {
 
 /* ---- hub_list.c: names, and the answers of the hub's API ---- */
 struct hub_file {
-    char *path;                  /* relative, checked: no way out of the folder, no control characters */
+    char *path; /* relative, checked: no way out of the folder, no control characters */
     uint64_t size;
-    char hash[HUB_HASH_MOST];    /* lower case; the name of the blob */
-    bool sha256;                 /* else the SHA-1 that git gives a blob */
+    char hash[HUB_HASH_MOST]; /* lower case; the name of the blob */
+    bool sha256;              /* else the SHA-1 that git gives a blob */
 };
 struct hub_listing {
     char commit[HUB_COMMIT_MOST];
-    char licence[128];           /* as the repository says it, made printable; "" unknown */
-    bool gated;                  /* terms have to be accepted */
-    struct hub_file *files;      /* [n] */
+    char licence[128];      /* as the repository says it, made printable; "" unknown */
+    bool gated;             /* terms have to be accepted */
+    struct hub_file *files; /* [n] */
     size_t n, room;
 };
 /* "org/name"; a branch, tag or commit; a path inside a repository. */
@@ -63,7 +63,8 @@ struct hub {
     char origin[HUB_ORIGIN_MOST]; /* of the endpoint: scheme, host, port */
     const char *token;            /* HF_TOKEN or NULL; borrowed */
     struct progress *line;        /* shown while fetching; may be NULL */
-    unsigned stall_s, wait_ms;    /* silence that counts as a failure; first pause before trying again */
+    unsigned stall_s,
+        wait_ms; /* silence that counts as a failure; first pause before trying again */
     char ways[1024];
 };
 /* What can be asked of the environment. False for an endpoint or a token that must not be used. */
@@ -78,27 +79,31 @@ struct hub_reply {
     int64_t length;        /* Content-Length, -1 unknown */
     int64_t retry_after_s; /* -1 unknown */
     int64_t linked_size;   /* of the file, as the hub says while it redirects; -1 unknown */
-    char etag[160], linked_etag[160], range[96], encoding[40], next[2048], error_code[48], error_text[200];
+    char etag[160], linked_etag[160], range[96], encoding[40], next[2048], error_code[48],
+        error_text[200];
 };
 struct hub_call {
     const char *url;
-    uint64_t from;         /* > 0: only what follows from this byte */
-    const char *if_range;  /* "" or NULL: none */
+    uint64_t from;        /* > 0: only what follows from this byte */
+    const char *if_range; /* "" or NULL: none */
     /* Before the first byte of a body (status 200 or 206), and for each piece; false ends the call. */
     bool (*begin)(void *user, const struct hub_reply *reply);
     bool (*data)(void *user, const void *data, size_t n);
     void *user;
     struct hub_reply reply;
-    bool stopped;          /* begin or data said so */
+    bool stopped; /* begin or data said so */
 };
 /* One GET with its redirects. OK for any answer that came whole, and when a callback stopped it. */
 slm_err hub_request(struct hub *h, struct hub_call *call, slm_why *why);
 /* Whether to try again after `err` and `reply`, having waited: counts in *failed. */
-bool hub_again(struct hub *h, unsigned *failed, slm_err err, const struct hub_reply *reply, const slm_why *why);
+bool hub_again(struct hub *h, unsigned *failed, slm_err err, const struct hub_reply *reply,
+               const slm_why *why);
 /* An answer that is not what was asked for, explained. */
-slm_err hub_refusal(struct hub *h, const char *repo, const char *what, const struct hub_reply *reply, slm_why *why);
+slm_err hub_refusal(struct hub *h, const char *repo, const char *what,
+                    const struct hub_reply *reply, slm_why *why);
 /* Commit and files of a revision. */
-slm_err hub_list(struct hub *h, const char *repo, const char *revision, struct hub_listing *out, slm_why *why);
+slm_err hub_list(struct hub *h, const char *repo, const char *revision, struct hub_listing *out,
+                 slm_why *why);
 /* Appends text with everything but unreserved characters (and '/' if keep_slash) as %XX. */
 void hub_escape(struct buf *b, const char *text, bool keep_slash);
 /* Scheme, host and port of an address as text; false if it is none, or holds a name or password.
@@ -107,15 +112,16 @@ bool hub_origin(const char *url, char origin[HUB_ORIGIN_MOST], bool *https, bool
 
 /* ---- hub_cache.c: models--org--name/{refs,blobs,snapshots} ---- */
 struct hub_cache {
-    char *root;     /* HF_HUB_CACHE, HF_HOME/hub, ... */
-    char *repo_dir; /* root/models--org--name */
+    char *root;             /* HF_HUB_CACHE, HF_HOME/hub, ... */
+    char *repo_dir;         /* root/models--org--name */
     int repo, blobs, locks; /* folders; -1: not there */
     char commit[HUB_COMMIT_MOST];
 };
 /* Returns owned. */
 char *hub_cache_root(void);
 /* make: creates what is missing (else nothing on disk changes, and folders may be -1). */
-slm_err hub_cache_open(struct hub_cache *k, const char *repo, const char *commit, bool make, slm_why *why);
+slm_err hub_cache_open(struct hub_cache *k, const char *repo, const char *commit, bool make,
+                       slm_why *why);
 void hub_cache_close(struct hub_cache *k);
 /* Commit that a revision meant when it was last fetched; false if never. */
 bool hub_cache_ref(const struct hub_cache *k, const char *revision, char commit[HUB_COMMIT_MOST]);
@@ -141,7 +147,7 @@ struct hub_transfer {
 enum hub_outcome { HUB_PRESENT, HUB_FETCHED, HUB_RESUMED };
 /* Brings one file into the cache: waits for another program that is at it, goes on where an earlier
  * run stopped, checks size and hash, links it. *got: bytes that came over the network. */
-slm_err hub_fetch(struct hub_transfer *t, const struct hub_file *f, enum hub_outcome *outcome, uint64_t *got,
-                  slm_why *why);
+slm_err hub_fetch(struct hub_transfer *t, const struct hub_file *f, enum hub_outcome *outcome,
+                  uint64_t *got, slm_why *why);
 
 #endif

@@ -28,7 +28,8 @@ static slm_err fail_io(slm_why *why, const char *what, const char *path) {
 }
 
 char *hub_cache_root(void) {
-    const char *hub = getenv("HF_HUB_CACHE"), *hf = getenv("HF_HOME"), *cache = getenv("XDG_CACHE_HOME"), *user = getenv("HOME");
+    const char *hub = getenv("HF_HUB_CACHE"), *hf = getenv("HF_HOME"),
+               *cache = getenv("XDG_CACHE_HOME"), *user = getenv("HOME");
     if (hub && hub[0])
         return text_printf("%s", hub);
     if (hf && hf[0])
@@ -84,7 +85,8 @@ static int folder_of(int at, const char *path, bool make, const char **name) {
     return dir;
 }
 
-slm_err hub_cache_open(struct hub_cache *k, const char *repo, const char *commit, bool make, slm_why *why) {
+slm_err hub_cache_open(struct hub_cache *k, const char *repo, const char *commit, bool make,
+                       slm_why *why) {
     const char *slash = strchr(repo, '/');
     slm_err err = SLM_OK;
     memset(k, 0, sizeof *k);
@@ -96,13 +98,15 @@ slm_err hub_cache_open(struct hub_cache *k, const char *repo, const char *commit
     if (make)
         err = make_path(k->repo_dir, why);
     if (err == SLM_OK) {
-        k->repo = open(k->repo_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* may be a link to another disk */
+        k->repo = open(k->repo_dir,
+                       O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* may be a link to another disk */
         k->blobs = sub_folder(k->repo, "blobs", make);
         if (make && k->blobs < 0)
             err = fail_io(why, "use the folder", k->repo_dir);
     }
     if (err == SLM_OK && make) {
-        int root = open(k->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), locks = sub_folder(root, ".locks", true);
+        int root = open(k->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+            locks = sub_folder(root, ".locks", true);
         k->locks = sub_folder(locks, folder, true);
         if (k->locks < 0)
             err = fail_io(why, "make the folder of locks in", k->root);
@@ -138,7 +142,8 @@ bool hub_cache_ref(const struct hub_cache *k, const char *revision, char commit[
         memcpy(commit, revision, HUB_COMMIT_MOST);
         return true;
     }
-    int refs = sub_folder(k->repo, "refs", false), dir = refs >= 0 ? folder_of(refs, revision, false, &name) : -1;
+    int refs = sub_folder(k->repo, "refs", false),
+        dir = refs >= 0 ? folder_of(refs, revision, false, &name) : -1;
     int fd = dir >= 0 ? openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
     ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
     if (fd >= 0)
@@ -176,7 +181,8 @@ slm_err hub_cache_set_ref(struct hub_cache *k, const char *revision, slm_why *wh
     const char *name;
     if (hub_hex_ok(revision, HUB_COMMIT_MOST - 1))
         return SLM_OK; /* a commit is its own name */
-    int refs = sub_folder(k->repo, "refs", true), dir = refs >= 0 ? folder_of(refs, revision, true, &name) : -1;
+    int refs = sub_folder(k->repo, "refs", true),
+        dir = refs >= 0 ? folder_of(refs, revision, true, &name) : -1;
     bool ok = dir >= 0 && write_ref(dir, name, k->commit);
     slm_err err = ok ? SLM_OK : fail_io(why, "write the revision in", k->repo_dir);
     if (dir >= 0)
@@ -191,7 +197,8 @@ slm_err hub_cache_set_ref(struct hub_cache *k, const char *revision, slm_why *wh
 /* Size of a regular file, -1 for anything else. */
 static int64_t blob_size(const struct hub_cache *k, const char *name) {
     struct stat s;
-    if (k->blobs < 0 || fstatat(k->blobs, name, &s, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(s.st_mode))
+    if (k->blobs < 0 || fstatat(k->blobs, name, &s, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(s.st_mode))
         return -1;
     return (int64_t)s.st_size;
 }
@@ -228,7 +235,8 @@ static bool make_link(int dir, const char *name, const char *target) {
 slm_err hub_cache_link(struct hub_cache *k, const struct hub_file *f, slm_why *why) {
     char target[256];
     const char *name = f->path;
-    int snapshots = sub_folder(k->repo, "snapshots", true), snapshot = sub_folder(snapshots, k->commit, true);
+    int snapshots = sub_folder(k->repo, "snapshots", true),
+        snapshot = sub_folder(snapshots, k->commit, true);
     int dir = snapshot >= 0 ? folder_of(snapshot, f->path, true, &name) : -1;
     link_target(f, target, sizeof target);
     bool ok = dir >= 0 && make_link(dir, name, target);
@@ -243,7 +251,8 @@ slm_err hub_cache_link(struct hub_cache *k, const struct hub_file *f, slm_why *w
 }
 
 char *hub_cache_path(const struct hub_cache *k, const char *file) {
-    return text_printf("%s/snapshots/%s%s%s", k->repo_dir, k->commit, file ? "/" : "", file ? file : "");
+    return text_printf("%s/snapshots/%s%s%s", k->repo_dir, k->commit, file ? "/" : "",
+                       file ? file : "");
 }
 
 uint64_t hub_cache_free_bytes(const struct hub_cache *k) {

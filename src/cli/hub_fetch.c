@@ -33,14 +33,14 @@ struct fetch {
     char partial[HUB_HASH_MOST + 16];
     int lock, fd;
     gnutls_hash_hd_t hash;
-    uint64_t have, synced;  /* bytes in the file, hashed; bytes known to be on disk */
-    uint64_t got;           /* bytes that came over the network */
-    uint64_t resumed;       /* bytes of an earlier run that `have` began with */
-    uint64_t first;         /* the same, never taken back: where the progress line began */
+    uint64_t have, synced; /* bytes in the file, hashed; bytes known to be on disk */
+    uint64_t got;          /* bytes that came over the network */
+    uint64_t resumed;      /* bytes of an earlier run that `have` began with */
+    uint64_t first;        /* the same, never taken back: where the progress line began */
     unsigned restarts;
-    char etag[160];         /* of the answer that the file's bytes come from; "" unknown */
-    bool restart;           /* the answer cannot be added to what is there */
-    slm_err err;            /* of a callback */
+    char etag[160]; /* of the answer that the file's bytes come from; "" unknown */
+    bool restart;   /* the answer cannot be added to what is there */
+    slm_err err;    /* of a callback */
     slm_why *why;
 };
 
@@ -57,7 +57,8 @@ static slm_err hash_start(struct fetch *x) {
         gnutls_hash_deinit(x->hash, NULL);
     x->hash = NULL;
     if (gnutls_hash_init(&x->hash, x->f->sha256 ? GNUTLS_DIG_SHA256 : GNUTLS_DIG_SHA1) != 0)
-        return fail(x->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "this machine's GnuTLS has no %s", x->f->sha256 ? "SHA-256" : "SHA-1");
+        return fail(x->why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "this machine's GnuTLS has no %s",
+                    x->f->sha256 ? "SHA-256" : "SHA-1");
     if (!x->f->sha256) {
         int n = snprintf(head, sizeof head, "blob %llu", (unsigned long long)x->f->size);
         gnutls_hash(x->hash, head, (size_t)n + 1); /* with its zero byte */
@@ -132,12 +133,15 @@ static slm_err write_piece(struct fetch *x, const char *data, size_t n) {
             int reason = k < 0 ? errno : ENOSPC;
             bool full = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
             char a[32], b[32];
-            snprintf(x->t->hub->ways, sizeof x->t->hub->ways, "%sthe same command then goes on from there\n"
+            snprintf(x->t->hub->ways, sizeof x->t->hub->ways,
+                     "%sthe same command then goes on from there\n"
                      "HF_HUB_CACHE=FOLDER    keeps the models on another disk",
                      full ? "make room; " : "");
-            return fail(x->why, SLM_E_IO, SLM_NO_OFFSET, "%s after %s of %s of %s (%s); what has come is kept",
-                        full ? "the disk is full" : "writing failed", format_bytes(x->have, a, sizeof a),
-                        format_bytes(x->f->size, b, sizeof b), x->f->path, strerror(reason));
+            return fail(x->why, SLM_E_IO, SLM_NO_OFFSET,
+                        "%s after %s of %s of %s (%s); what has come is kept",
+                        full ? "the disk is full" : "writing failed",
+                        format_bytes(x->have, a, sizeof a), format_bytes(x->f->size, b, sizeof b),
+                        x->f->path, strerror(reason));
         }
         gnutls_hash(x->hash, data, (size_t)k);
         x->have += (uint64_t)k;
@@ -170,10 +174,11 @@ static bool cannot_continue(struct fetch *x, const char *reason) {
 static bool check_part(struct fetch *x, const struct hub_reply *r, uint64_t *expected) {
     uint64_t first, last, total;
     if (x->have == 0)
-        return refuse(x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET, "the server sends a part of %s that was not asked for (%s)",
+        return refuse(x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                              "the server sends a part of %s that was not asked for (%s)",
                               x->f->path, r->range));
-    if (!hub_parse_range(r->range, &first, &last, &total) || first != x->have || (total != UINT64_MAX && total != x->f->size) ||
-        last >= x->f->size)
+    if (!hub_parse_range(r->range, &first, &last, &total) || first != x->have ||
+        (total != UINT64_MAX && total != x->f->size) || last >= x->f->size)
         return cannot_continue(x, "the server sends another part than was asked for");
     if (x->etag[0] && r->etag[0] && strcmp(x->etag, r->etag) != 0)
         return cannot_continue(x, "the file changed on the server");
@@ -184,25 +189,32 @@ static bool check_part(struct fetch *x, const struct hub_reply *r, uint64_t *exp
 static bool on_begin(void *user, const struct hub_reply *r) {
     struct fetch *x = user;
     if (r->encoding[0] && strcasecmp(r->encoding, "identity") != 0)
-        return refuse(x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET,
-                              "the server sends %s with content-encoding '%s', which was not asked for", x->f->path, r->encoding));
+        return refuse(
+            x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "the server sends %s with content-encoding '%s', which was not asked for",
+                    x->f->path, r->encoding));
     if (r->linked_size >= 0 && (uint64_t)r->linked_size != x->f->size)
-        return refuse(x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET, "%s has %llu bytes in the hub's list and %lld in its answer",
-                              x->f->path, (unsigned long long)x->f->size, (long long)r->linked_size));
+        return refuse(x,
+                      fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                           "%s has %llu bytes in the hub's list and %lld in its answer", x->f->path,
+                           (unsigned long long)x->f->size, (long long)r->linked_size));
     uint64_t expected = x->f->size;
     if (r->status == 206) {
         if (!check_part(x, r, &expected))
             return false;
     } else if (x->have > 0) {
         hub_note(x->t->hub, "%s: the server does not go on, it starts over", x->f->path);
-        slm_err err = ++x->restarts > RESTARTS_MOST ? fail(x->why, SLM_E_NET, SLM_NO_OFFSET, "the server starts over again and again")
+        slm_err err = ++x->restarts > RESTARTS_MOST ? fail(x->why, SLM_E_NET, SLM_NO_OFFSET,
+                                                           "the server starts over again and again")
                                                     : start_over(x);
         if (err != SLM_OK)
             return refuse(x, err);
     }
     if (r->length >= 0 && (uint64_t)r->length != expected)
-        return refuse(x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET, "of %s %llu bytes have to come by the hub's list, the server has %lld",
-                              x->f->path, (unsigned long long)expected, (long long)r->length));
+        return refuse(x,
+                      fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                           "of %s %llu bytes have to come by the hub's list, the server has %lld",
+                           x->f->path, (unsigned long long)expected, (long long)r->length));
     snprintf(x->etag, sizeof x->etag, "%s", r->etag);
     return true;
 }
@@ -210,11 +222,13 @@ static bool on_begin(void *user, const struct hub_reply *r) {
 static bool on_data(void *user, const void *data, size_t n) {
     struct fetch *x = user;
     if (n > x->f->size - x->have)
-        return refuse(x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET, "the server sends more of %s than the %llu bytes in the hub's list",
+        return refuse(x, fail(x->why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                              "the server sends more of %s than the %llu bytes in the hub's list",
                               x->f->path, (unsigned long long)x->f->size));
     slm_err err = write_piece(x, data, n);
     if (x->t->hub->line)
-        progress_step(x->t->hub->line, x->t->before + (x->have > x->first ? x->have - x->first : 0), x->t->total);
+        progress_step(x->t->hub->line, x->t->before + (x->have > x->first ? x->have - x->first : 0),
+                      x->t->total);
     return err == SLM_OK || refuse(x, err);
 }
 
@@ -234,7 +248,12 @@ static slm_err fetch_bytes(struct fetch *x, const char *url) {
     struct hub *h = x->t->hub;
     for (bool empty = x->f->size == 0; x->have < x->f->size || empty; empty = false) {
         /* only a strong ETag may stand in If-Range */
-        struct hub_call call = {.url = url, .from = x->have, .if_range = x->etag[0] == '"' ? x->etag : NULL, .begin = on_begin, .data = on_data, .user = x};
+        struct hub_call call = { .url = url,
+                                 .from = x->have,
+                                 .if_range = x->etag[0] == '"' ? x->etag : NULL,
+                                 .begin = on_begin,
+                                 .data = on_data,
+                                 .user = x };
         uint64_t had = x->have;
         x->restart = false;
         slm_err err = hub_request(h, &call, x->why);
@@ -242,7 +261,8 @@ static slm_err fetch_bytes(struct fetch *x, const char *url) {
             return x->err;
         if (x->restart) {
             if (++x->restarts > RESTARTS_MOST)
-                return fail(x->why, SLM_E_NET, SLM_NO_OFFSET, "the server sent wrong parts of %s %d times", x->f->path, x->restarts);
+                return fail(x->why, SLM_E_NET, SLM_NO_OFFSET,
+                            "the server sent wrong parts of %s %d times", x->f->path, x->restarts);
             TRY(start_over(x));
             continue;
         }
@@ -252,9 +272,11 @@ static slm_err fetch_bytes(struct fetch *x, const char *url) {
         if (whole && x->have == x->f->size)
             return SLM_OK;
         if (whole) /* came to its end too early */
-            err = fail(x->why, SLM_E_NET, SLM_NO_OFFSET, "the server stopped after %llu of %llu bytes of %s",
+            err = fail(x->why, SLM_E_NET, SLM_NO_OFFSET,
+                       "the server stopped after %llu of %llu bytes of %s",
                        (unsigned long long)x->have, (unsigned long long)x->f->size, x->f->path);
-        if (err == SLM_OK && call.reply.status == 416 && x->have > 0 && ++x->restarts <= RESTARTS_MOST) {
+        if (err == SLM_OK && call.reply.status == 416 && x->have > 0 &&
+            ++x->restarts <= RESTARTS_MOST) {
             TRY(start_over(x));
             continue;
         }
@@ -280,11 +302,14 @@ static slm_err fetch_checked(struct fetch *x, const char *url) {
             return SLM_OK;
         if (!resumed || x->resumed == 0)
             break;
-        hub_note(x->t->hub, "%s: the hash is wrong, what an earlier run left cannot be used; starting over", x->f->path);
+        hub_note(x->t->hub,
+                 "%s: the hash is wrong, what an earlier run left cannot be used; starting over",
+                 x->f->path);
         TRY(start_over(x));
     }
     unlinkat(x->t->cache->blobs, x->partial, 0);
-    return fail(x->why, SLM_E_CHECKSUM, SLM_NO_OFFSET, "%s has the wrong hash: %s is in the hub's list, %s came; it was not kept",
+    return fail(x->why, SLM_E_CHECKSUM, SLM_NO_OFFSET,
+                "%s has the wrong hash: %s is in the hub's list, %s came; it was not kept",
                 x->f->path, x->f->hash, hash);
 }
 
@@ -308,16 +333,18 @@ static slm_err take_lock(struct fetch *x) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return fail_io(x->why, "lock", name);
         if (!said)
-            hub_note(x->t->hub, "%s is being fetched by another program; waiting for it", x->f->path);
+            hub_note(x->t->hub, "%s is being fetched by another program; waiting for it",
+                     x->f->path);
         if (interrupted())
             return fail(x->why, SLM_E_CANCELLED, SLM_NO_OFFSET, "interrupted");
-        nanosleep(&(struct timespec){.tv_nsec = 100 * 1000 * 1000}, NULL);
+        nanosleep(&(struct timespec){ .tv_nsec = 100 * 1000 * 1000 }, NULL);
     }
     return SLM_OK;
 }
 
-slm_err hub_fetch(struct hub_transfer *t, const struct hub_file *f, enum hub_outcome *outcome, uint64_t *got, slm_why *why) {
-    struct fetch x = {.t = t, .f = f, .lock = -1, .fd = -1, .why = why};
+slm_err hub_fetch(struct hub_transfer *t, const struct hub_file *f, enum hub_outcome *outcome,
+                  uint64_t *got, slm_why *why) {
+    struct fetch x = { .t = t, .f = f, .lock = -1, .fd = -1, .why = why };
     char *url = file_url(t, f);
     slm_err err;
     *outcome = HUB_PRESENT;

@@ -22,7 +22,8 @@ bool hub_hex_ok(const char *s, size_t digits) {
 }
 
 static bool plain(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
 }
 
 /* One part of a repository's name. "--" is what separates the parts in the cache's folder names. */
@@ -37,7 +38,8 @@ static bool repo_part_ok(const char *s, size_t n) {
 
 bool hub_repo_ok(const char *repo) {
     const char *slash = strchr(repo, '/');
-    return slash && repo_part_ok(repo, (size_t)(slash - repo)) && repo_part_ok(slash + 1, strlen(slash + 1));
+    return slash && repo_part_ok(repo, (size_t)(slash - repo)) &&
+           repo_part_ok(slash + 1, strlen(slash + 1));
 }
 
 /* Each part between slashes is neither empty nor "." nor "..", at most 255 bytes. */
@@ -45,7 +47,8 @@ static bool parts_ok(const char *path, unsigned depth_most) {
     unsigned depth = 0;
     for (const char *p = path;; p++) {
         size_t n = strcspn(p, "/");
-        if (n == 0 || n > 255 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.') || ++depth > depth_most)
+        if (n == 0 || n > 255 || (n == 1 && p[0] == '.') ||
+            (n == 2 && p[0] == '.' && p[1] == '.') || ++depth > depth_most)
             return false;
         p += n;
         if (!*p)
@@ -70,8 +73,9 @@ bool hub_path_ok(const char *path) {
         uint32_t cp;
         size_t k = utf8_decode(path + i, n - i, &cp);
         /* controls, and the marks that turn the direction of text round on a terminal */
-        if (!k || cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == '\\' || (cp >= 0x200e && cp <= 0x200f) ||
-            (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069))
+        if (!k || cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == '\\' ||
+            (cp >= 0x200e && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202e) ||
+            (cp >= 0x2066 && cp <= 0x2069))
             return false;
         i += k;
     }
@@ -103,15 +107,18 @@ slm_err hub_parse_info(const char *text, size_t n, struct hub_listing *out, slm_
     const char *sha = json_is_object(doc) ? string_at(doc, "sha") : NULL;
     slm_err err = SLM_OK;
     if (!sha || !hub_hex_ok(sha, HUB_COMMIT_MOST - 1)) {
-        err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "the hub names no commit of 40 hex digits, but '%.60s'", sha ? sha : "");
+        err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                   "the hub names no commit of 40 hex digits, but '%.60s'", sha ? sha : "");
     } else {
-        const json_t *gated = json_object_get(doc, "gated"), *card = json_object_get(doc, "cardData");
+        const json_t *gated = json_object_get(doc, "gated"),
+                     *card = json_object_get(doc, "cardData");
         const char *licence = string_at(card, "license"), *name = string_at(card, "license_name");
         memcpy(out->commit, sha, HUB_COMMIT_MOST);
         out->gated = json_is_true(gated) || json_is_string(gated);
-        snprintf(out->licence, sizeof out->licence, "%s", licence && strcmp(licence, "other") == 0 && name ? name
-                                                          : licence                                       ? licence
-                                                                                                          : "");
+        snprintf(out->licence, sizeof out->licence, "%s",
+                 licence && strcmp(licence, "other") == 0 && name ? name
+                 : licence                                        ? licence
+                                                                  : "");
         hub_clean(out->licence);
     }
     json_decref(doc);
@@ -121,7 +128,8 @@ slm_err hub_parse_info(const char *text, size_t n, struct hub_listing *out, slm_
 /* A file of the listing; E_FORMAT for what must not become a name or a size. */
 static slm_err parse_file(const json_t *entry, size_t i, struct hub_file *f, slm_why *why) {
     const char *path = string_at(entry, "path"), *oid = string_at(entry, "oid");
-    const json_t *lfs = json_object_get(entry, "lfs"), *size = json_object_get(json_is_object(lfs) ? lfs : entry, "size");
+    const json_t *lfs = json_object_get(entry, "lfs"),
+                 *size = json_object_get(json_is_object(lfs) ? lfs : entry, "size");
     memset(f, 0, sizeof *f);
     if (json_is_object(lfs)) {
         f->sha256 = true;
@@ -130,13 +138,17 @@ static slm_err parse_file(const json_t *entry, size_t i, struct hub_file *f, slm
             oid += 7;
     }
     if (!path || !hub_path_ok(path))
-        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "entry %zu of the hub's list has a name that is not accepted: '%.100s'", i,
+        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "entry %zu of the hub's list has a name that is not accepted: '%.100s'", i,
                     path ? path : "");
     if (!oid || !hub_hex_ok(oid, f->sha256 ? 64 : 40))
-        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "'%.100s' in the hub's list has no hash of %d hex digits, but '%.80s'", path,
+        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "'%.100s' in the hub's list has no hash of %d hex digits, but '%.80s'", path,
                     f->sha256 ? 64 : 40, oid ? oid : "");
-    if (!json_is_integer(size) || json_integer_value(size) < 0 || json_integer_value(size) > SIZE_MOST)
-        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "'%.100s' in the hub's list has no size between 0 and %lld", path,
+    if (!json_is_integer(size) || json_integer_value(size) < 0 ||
+        json_integer_value(size) > SIZE_MOST)
+        return fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                    "'%.100s' in the hub's list has no size between 0 and %lld", path,
                     (long long)SIZE_MOST);
     f->size = (uint64_t)json_integer_value(size);
     memcpy(f->hash, oid, strlen(oid) + 1);
@@ -157,12 +169,15 @@ slm_err hub_parse_tree(const char *text, size_t n, struct hub_listing *out, slm_
         if (type && strcmp(type, "directory") == 0)
             continue;
         if (!type || strcmp(type, "file") != 0) {
-            err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "entry %zu of the hub's list is neither a file nor a directory", i);
+            err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET,
+                       "entry %zu of the hub's list is neither a file nor a directory", i);
         } else if (out->n == HUB_FILES_MOST) {
-            err = fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "the hub lists more than %d files", HUB_FILES_MOST);
+            err = fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "the hub lists more than %d files",
+                       HUB_FILES_MOST);
         } else {
             if (out->n == out->room)
-                out->files = keep(realloc(out->files, (out->room = out->room ? out->room * 2 : 32) * sizeof *out->files));
+                out->files = keep(realloc(out->files, (out->room = out->room ? out->room * 2 : 32) *
+                                                          sizeof *out->files));
             err = parse_file(entry, i, &out->files[out->n], why);
             out->n += err == SLM_OK;
         }

@@ -114,7 +114,9 @@ static ssize_t read_body(void *user, uint64_t pos, char *out, size_t most) {
     if (pos >= b->size)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (b->pause_ms)
-        nanosleep(&(struct timespec){.tv_sec = b->pause_ms / 1000, .tv_nsec = (long)(b->pause_ms % 1000) * 1000000}, NULL);
+        nanosleep(&(struct timespec){ .tv_sec = b->pause_ms / 1000,
+                                      .tv_nsec = (long)(b->pause_ms % 1000) * 1000000 },
+                  NULL);
     size_t n = b->size - (size_t)pos;
     n = n < most ? n : most;
     n = n < b->cut - pos ? n : b->cut - (size_t)pos;
@@ -128,9 +130,10 @@ static void free_body(void *user) {
     free(user);
 }
 
-static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, const char *text, const char *header,
-                                 const char *value) {
-    struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, const char *text,
+                                 const char *header, const char *value) {
+    struct MHD_Response *r = MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
+                                                             MHD_RESPMEM_MUST_COPY);
     if (header)
         MHD_add_response_header(r, header, value);
     enum MHD_Result ok = MHD_queue_response(c, status, r);
@@ -138,8 +141,10 @@ static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, cons
     return ok;
 }
 
-static enum MHD_Result refuse(struct MHD_Connection *c, unsigned status, const char *code, const char *message) {
-    struct MHD_Response *r = MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+static enum MHD_Result refuse(struct MHD_Connection *c, unsigned status, const char *code,
+                              const char *message) {
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     if (code)
         MHD_add_response_header(r, "X-Error-Code", code);
     if (message)
@@ -163,8 +168,9 @@ static enum MHD_Result send_info(struct MHD_Connection *c, const char *mode) {
     if (is(mode, "no-commit"))
         return send_text(c, 200, "[1,2]", NULL, NULL);
     return send_text(c, 200,
-                     "{\"id\":\"x\",\"sha\":\"" COMMIT "\",\"gated\":false,\"cardData\":{\"license\":\"apache-2.0\"}}", NULL,
-                     NULL);
+                     "{\"id\":\"x\",\"sha\":\"" COMMIT
+                     "\",\"gated\":false,\"cardData\":{\"license\":\"apache-2.0\"}}",
+                     NULL, NULL);
 }
 
 static const char *evil_list(const char *mode) {
@@ -172,20 +178,24 @@ static const char *evil_list(const char *mode) {
         const char *mode, *list;
     } lists[] = {
 #define OID "\"oid\":\"0123456789abcdef0123456789abcdef01234567\""
-        {"evil-dots", "[{\"type\":\"file\",\"path\":\"../../evil\",\"size\":1," OID "}]"},
-        {"evil-inner", "[{\"type\":\"file\",\"path\":\"a/../../b\",\"size\":1," OID "}]"},
-        {"evil-absolute", "[{\"type\":\"file\",\"path\":\"/tmp/evil\",\"size\":1," OID "}]"},
-        {"evil-control", "[{\"type\":\"file\",\"path\":\"a\\u001b[31mb\",\"size\":1," OID "}]"},
-        {"evil-zero", "[{\"type\":\"file\",\"path\":\"a\\u0000b\",\"size\":1," OID "}]"},
-        {"evil-hash", "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":1,\"oid\":\"../../../x\"}]"},
-        {"evil-lfs", "[{\"type\":\"file\",\"path\":\"m.gguf\",\"size\":1," OID ",\"lfs\":{\"oid\":\"../x\",\"size\":1}}]"},
-        {"evil-size", "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":-5," OID "}]"},
-        {"evil-huge", "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":9000000000000000000," OID "}]"},
-        {"evil-float", "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":1e3," OID "}]"},
-        {"evil-type", "[{\"type\":\"symlink\",\"path\":\"config.json\",\"size\":1," OID "}]"},
-        {"evil-object", "{\"files\":[]}"},
-        {"evil-utf8", "[{\"type\":\"file\",\"path\":\"a\xff\",\"size\":1," OID "}]"},
-        {"evil-twice", "[{\"type\":\"file\",\"type\":\"file\",\"path\":\"a\",\"size\":1," OID "}]"},
+        { "evil-dots", "[{\"type\":\"file\",\"path\":\"../../evil\",\"size\":1," OID "}]" },
+        { "evil-inner", "[{\"type\":\"file\",\"path\":\"a/../../b\",\"size\":1," OID "}]" },
+        { "evil-absolute", "[{\"type\":\"file\",\"path\":\"/tmp/evil\",\"size\":1," OID "}]" },
+        { "evil-control", "[{\"type\":\"file\",\"path\":\"a\\u001b[31mb\",\"size\":1," OID "}]" },
+        { "evil-zero", "[{\"type\":\"file\",\"path\":\"a\\u0000b\",\"size\":1," OID "}]" },
+        { "evil-hash",
+          "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":1,\"oid\":\"../../../x\"}]" },
+        { "evil-lfs", "[{\"type\":\"file\",\"path\":\"m.gguf\",\"size\":1," OID
+                      ",\"lfs\":{\"oid\":\"../x\",\"size\":1}}]" },
+        { "evil-size", "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":-5," OID "}]" },
+        { "evil-huge",
+          "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":9000000000000000000," OID "}]" },
+        { "evil-float", "[{\"type\":\"file\",\"path\":\"config.json\",\"size\":1e3," OID "}]" },
+        { "evil-type", "[{\"type\":\"symlink\",\"path\":\"config.json\",\"size\":1," OID "}]" },
+        { "evil-object", "{\"files\":[]}" },
+        { "evil-utf8", "[{\"type\":\"file\",\"path\":\"a\xff\",\"size\":1," OID "}]" },
+        { "evil-twice",
+          "[{\"type\":\"file\",\"type\":\"file\",\"path\":\"a\",\"size\":1," OID "}]" },
     };
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         if (is(mode, lists[i].mode))
@@ -203,7 +213,8 @@ static enum MHD_Result send_deep(struct MHD_Connection *c) {
     return ok;
 }
 
-static enum MHD_Result send_tree(struct MHD_Connection *c, const char *org, const char *mode, const char *cursor) {
+static enum MHD_Result send_tree(struct MHD_Connection *c, const char *org, const char *mode,
+                                 const char *cursor) {
     char *text = malloc(1 << 20), link[512] = "";
     size_t n = 0, first = 0, last = n_files;
     const char *evil = evil_list(mode);
@@ -216,23 +227,32 @@ static enum MHD_Result send_tree(struct MHD_Connection *c, const char *org, cons
         last = cursor ? n_files : 2;
     }
     if ((is(mode, "paged") && !cursor) || is(mode, "endless"))
-        snprintf(link, sizeof link, "<http://127.0.0.1:%u/api/models/%s/%s/tree/" COMMIT "?recursive=1&cursor=2>; rel=\"next\"", hub_port, org,
-                 mode);
+        snprintf(link, sizeof link,
+                 "<http://127.0.0.1:%u/api/models/%s/%s/tree/" COMMIT
+                 "?recursive=1&cursor=2>; rel=\"next\"",
+                 hub_port, org, mode);
     if (is(mode, "next-elsewhere"))
         snprintf(link, sizeof link, "<http://127.0.0.1:%u/api/x>; rel=\"next\"", cdn_port);
-    n += (size_t)sprintf(text + n, "[{\"type\":\"directory\",\"path\":\"sub\",\"oid\":\"x\",\"size\":0}");
+    n += (size_t)sprintf(text + n,
+                         "[{\"type\":\"directory\",\"path\":\"sub\",\"oid\":\"x\",\"size\":0}");
     for (size_t i = first; i < last; i++) {
         const struct file *f = &files[i];
-        size_t size = f->size + (is(mode, "wrong-size") && f->large ? 1 : 0) - (is(mode, "longer") && f->large ? 1000 : 0);
+        size_t size = f->size + (is(mode, "wrong-size") && f->large ? 1 : 0) -
+                      (is(mode, "longer") && f->large ? 1000 : 0);
         char hash[65];
         snprintf(hash, sizeof hash, "%s", f->hash);
-        if ((is(mode, "wrong-hash") && f->large) || (is(mode, "wrong-sha1") && strcmp(f->name, "config.json") == 0))
+        if ((is(mode, "wrong-hash") && f->large) ||
+            (is(mode, "wrong-sha1") && strcmp(f->name, "config.json") == 0))
             hash[0] = hash[0] == '0' ? '1' : '0';
         if (f->large)
-            n += (size_t)sprintf(text + n, ",{\"type\":\"file\",\"path\":\"%s\",\"size\":%zu,\"oid\":\"%.40s\",\"lfs\":{\"oid\":\"%s\",\"size\":%zu}}",
+            n += (size_t)sprintf(text + n,
+                                 ",{\"type\":\"file\",\"path\":\"%s\",\"size\":%zu,\"oid\":\"%."
+                                 "40s\",\"lfs\":{\"oid\":\"%s\",\"size\":%zu}}",
                                  f->name, size, COMMIT, hash, size);
         else
-            n += (size_t)sprintf(text + n, ",{\"type\":\"file\",\"path\":\"%s\",\"size\":%zu,\"oid\":\"%s\"}", f->name, size, hash);
+            n += (size_t)sprintf(text + n,
+                                 ",{\"type\":\"file\",\"path\":\"%s\",\"size\":%zu,\"oid\":\"%s\"}",
+                                 f->name, size, hash);
     }
     sprintf(text + n, "]");
     enum MHD_Result ok = send_text(c, 200, text, link[0] ? "Link" : NULL, link);
@@ -240,7 +260,8 @@ static enum MHD_Result send_tree(struct MHD_Connection *c, const char *org, cons
     return ok;
 }
 
-static enum MHD_Result send_api(struct MHD_Connection *c, const char *org, const char *mode, const char *rest) {
+static enum MHD_Result send_api(struct MHD_Connection *c, const char *org, const char *mode,
+                                const char *rest) {
     pthread_mutex_lock(&lock);
     unsigned seen = ++count_of(mode)->list;
     pthread_mutex_unlock(&lock);
@@ -259,7 +280,8 @@ static enum MHD_Result send_api(struct MHD_Connection *c, const char *org, const
     if (is(mode, "gzip-list"))
         return send_text(c, 200, "\x1f\x8b", "Content-Encoding", "gzip");
     if (strncmp(rest, "revision/", 9) == 0) {
-        if (strcmp(rest, "revision/main") != 0 && strcmp(rest, "revision/" COMMIT) != 0 && strcmp(rest, "revision/pr/1") != 0)
+        if (strcmp(rest, "revision/main") != 0 && strcmp(rest, "revision/" COMMIT) != 0 &&
+            strcmp(rest, "revision/pr/1") != 0)
             return refuse(c, 404, "RevisionNotFound", "Invalid rev id");
         return send_info(c, mode);
     }
@@ -273,12 +295,14 @@ static bool parse_from(const char *range, size_t *from) {
 }
 
 /* A file's bytes with the fault of the mode; `seen` counts from 1. */
-static enum MHD_Result send_bytes(struct MHD_Connection *c, const char *mode, const struct file *f, unsigned seen) {
+static enum MHD_Result send_bytes(struct MHD_Connection *c, const char *mode, const struct file *f,
+                                  unsigned seen) {
     const char *range = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Range");
     const char *if_range = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "If-Range");
     char etag[64], content_range[128];
     size_t from = 0, third = f->size / 3;
-    bool part = parse_from(range, &from), large = f->large, changed = seen > 1 && (is(mode, "changed") || is(mode, "changed-lie"));
+    bool part = parse_from(range, &from), large = f->large,
+         changed = seen > 1 && (is(mode, "changed") || is(mode, "changed-lie"));
     snprintf(etag, sizeof etag, "\"%.16s%s\"", f->hash, changed ? "-new" : "");
     if (part && if_range && strcmp(if_range, etag) != 0 && !is(mode, "changed-lie"))
         part = false;
@@ -294,8 +318,8 @@ static enum MHD_Result send_bytes(struct MHD_Connection *c, const char *mode, co
     b->data = f->data + from;
     b->size = f->size - from;
     b->cut = SIZE_MAX;
-    bool cuts = is(mode, "cut") || is(mode, "no-range") || is(mode, "lie") || is(mode, "changed") || is(mode, "changed-lie") ||
-                is(mode, "always-416") || is(mode, "no-etag");
+    bool cuts = is(mode, "cut") || is(mode, "no-range") || is(mode, "lie") || is(mode, "changed") ||
+                is(mode, "changed-lie") || is(mode, "always-416") || is(mode, "no-etag");
     if (large && cuts && seen == 1)
         b->cut = third;
     if (large && is(mode, "cut-always"))
@@ -311,14 +335,16 @@ static enum MHD_Result send_bytes(struct MHD_Connection *c, const char *mode, co
     bool unknown_size = large && (is(mode, "longer") || is(mode, "short-chunked"));
     if (large && is(mode, "short-chunked") && seen == 1)
         b->size = third;
-    struct MHD_Response *r = MHD_create_response_from_callback(unknown_size ? MHD_SIZE_UNKNOWN : b->size, 65536, read_body, b, free_body);
+    struct MHD_Response *r = MHD_create_response_from_callback(
+        unknown_size ? MHD_SIZE_UNKNOWN : b->size, 65536, read_body, b, free_body);
     if (!is(mode, "no-etag"))
         MHD_add_response_header(r, "ETag", etag);
     if (is(mode, "gzip") && large)
         MHD_add_response_header(r, "Content-Encoding", "gzip");
     if (part) {
         size_t told = is(mode, "lie") ? from - 7 : from;
-        snprintf(content_range, sizeof content_range, "bytes %zu-%zu/%zu", told, f->size - 1, f->size);
+        snprintf(content_range, sizeof content_range, "bytes %zu-%zu/%zu", told, f->size - 1,
+                 f->size);
         MHD_add_response_header(r, "Content-Range", content_range);
     }
     enum MHD_Result ok = MHD_queue_response(c, part ? 206 : 200, r);
@@ -326,7 +352,8 @@ static enum MHD_Result send_bytes(struct MHD_Connection *c, const char *mode, co
     return ok;
 }
 
-static enum MHD_Result redirect(struct MHD_Connection *c, const char *mode, const char *path, const struct file *f) {
+static enum MHD_Result redirect(struct MHD_Connection *c, const char *mode, const char *path,
+                                const struct file *f) {
     char to[512], size[32];
     if (is(mode, "to-file"))
         snprintf(to, sizeof to, "file:///etc/passwd");
@@ -339,7 +366,8 @@ static enum MHD_Result redirect(struct MHD_Connection *c, const char *mode, cons
     else
         snprintf(to, sizeof to, "http://127.0.0.1:%u/%s/%s?signature=a%%2Fb", cdn_port, mode, path);
     snprintf(size, sizeof size, "%zu", f->size + (is(mode, "linked-size") ? 5 : 0));
-    struct MHD_Response *r = MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     MHD_add_response_header(r, "Location", to);
     MHD_add_response_header(r, "X-Linked-ETag", f->hash);
     if (!is(mode, "longer"))
@@ -350,7 +378,8 @@ static enum MHD_Result redirect(struct MHD_Connection *c, const char *mode, cons
 }
 
 /* org/mode/resolve/commit/path on the hub; mode/path on the content server. */
-static enum MHD_Result send_file(struct MHD_Connection *c, const char *mode, const char *path, bool cdn) {
+static enum MHD_Result send_file(struct MHD_Connection *c, const char *mode, const char *path,
+                                 bool cdn) {
     const struct file *f = find_file(path);
     if (!f)
         return refuse(c, 404, "EntryNotFound", "Entry not found");
@@ -369,7 +398,8 @@ static enum MHD_Result send_file(struct MHD_Connection *c, const char *mode, con
 /* ------------------------------------------------------------------ requests */
 
 static void log_request(struct MHD_Connection *c, bool cdn, const char *method, const char *url) {
-    const char *names[] = {"Authorization", "Range", "If-Range", "Accept-Encoding"}, *labels[] = {"auth", "range", "ifrange", "encoding"};
+    const char *names[] = { "Authorization", "Range", "If-Range", "Accept-Encoding" },
+               *labels[] = { "auth", "range", "ifrange", "encoding" };
     pthread_mutex_lock(&lock);
     fprintf(log_file, "%s %s %s", cdn ? "cdn" : "hub", method, url);
     for (size_t i = 0; i < 4; i++) {
@@ -381,8 +411,9 @@ static void log_request(struct MHD_Connection *c, bool cdn, const char *method, 
     pthread_mutex_unlock(&lock);
 }
 
-static enum MHD_Result answer(void *user, struct MHD_Connection *c, const char *url, const char *method, const char *version,
-                              const char *data, size_t *size, void **state) {
+static enum MHD_Result answer(void *user, struct MHD_Connection *c, const char *url,
+                              const char *method, const char *version, const char *data,
+                              size_t *size, void **state) {
     bool cdn = user != NULL;
     char org[64], mode[64], path[256], word[64];
     (void)version, (void)data, (void)size;
@@ -393,18 +424,21 @@ static enum MHD_Result answer(void *user, struct MHD_Connection *c, const char *
     }
     log_request(c, cdn, method, url);
     if (cdn)
-        return sscanf(url, "/%63[^/]/%255[^\n]", mode, path) == 2 ? send_file(c, mode, path, true) : refuse(c, 404, NULL, NULL);
+        return sscanf(url, "/%63[^/]/%255[^\n]", mode, path) == 2 ? send_file(c, mode, path, true)
+                                                                  : refuse(c, 404, NULL, NULL);
     if (sscanf(url, "/api/models/%63[^/]/%63[^/]/%255[^\n]", org, mode, path) == 3)
         return send_api(c, org, mode, path);
-    if (sscanf(url, "/%63[^/]/%63[^/]/resolve/%63[^/]/%255[^\n]", org, mode, word, path) == 4 && strcmp(word, COMMIT) == 0)
+    if (sscanf(url, "/%63[^/]/%63[^/]/resolve/%63[^/]/%255[^\n]", org, mode, word, path) == 4 &&
+        strcmp(word, COMMIT) == 0)
         return send_file(c, mode, path, false);
     return refuse(c, 404, NULL, NULL);
 }
 
 static struct MHD_Daemon *start(void *user, unsigned *port) {
-    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct MHD_Daemon *d = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION, 0, NULL, NULL, answer, user,
-                                            MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&here, MHD_OPTION_END);
+    struct sockaddr_in here = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct MHD_Daemon *d = MHD_start_daemon(
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION, 0, NULL, NULL, answer,
+        user, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&here, MHD_OPTION_END);
     const union MHD_DaemonInfo *info = d ? MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT) : NULL;
     if (!info)
         exit(1);

@@ -33,8 +33,8 @@ ends 'more than the context' 1
 says 'more than the context' 'smaller --depth'
 run bench demo -d 1000000 -n 1 -r 1
 ends 'a depth beyond the context' 1
-run bench demo -b 2
-ends 'no batches' 2
+run bench demo -b 2 -p 4 -n 1 -r 1
+ends '-b is the chunk' 0
 run bench
 ends 'without a model' 2
 run bench demo -p 0

@@ -39,12 +39,12 @@ static int setup(void **state) {
     return 0;
 }
 
-#define MUST(expr)                                                                              \
-    do {                                                                                        \
-        slm_why why_ = {0}, *const why = &why_;                                                 \
-        slm_err err_ = (expr);                                                                  \
-        if (err_ != SLM_OK)                                                                     \
-            fail_msg("%s: %s (%s)", #expr, why_.message, slm_err_name(err_));                   \
+#define MUST(expr)                                                                                 \
+    do {                                                                                           \
+        slm_why why_ = { 0 }, *const why = &why_;                                                  \
+        slm_err err_ = (expr);                                                                     \
+        if (err_ != SLM_OK)                                                                        \
+            fail_msg("%s: %s (%s)", #expr, why_.message, slm_err_name(err_));                      \
     } while (0)
 
 static void quantize(const char *in, const char *out, const char *type) {
@@ -75,7 +75,7 @@ static struct logits evaluate(const char *path, const int32_t *ids, size_t n) {
     slm_engine *e = open_parts(path, SLM_WEIGHTS, true);
     slm_session_options o = slm_session_default();
     slm_session *s = NULL;
-    slm_info info = {.size = sizeof info};
+    slm_info info = { .size = sizeof info };
     struct logits l;
     slm_engine_info(e, &info);
     o.context = o.chunk = o.logit_rows = (uint32_t)n;
@@ -114,8 +114,10 @@ static size_t load_ids(const json_t *list, int32_t *ids, size_t most) {
     return n;
 }
 
-static const char *const twins[] = {"gemma-3-270m-it", "gemma-3-4b-it", "jan-v1-4b", "phi-4-mini-instruct",
-                                    "qwen3-0.6b", "qwen3-4b-instruct-2507", "smollm3-3b"};
+static const char *const twins[] = { "gemma-3-270m-it", "gemma-3-4b-it",
+                                     "jan-v1-4b",       "phi-4-mini-instruct",
+                                     "qwen3-0.6b",      "qwen3-4b-instruct-2507",
+                                     "smollm3-3b" };
 
 /* Float files give the folder's bits, except where the family's GGUF has rows of q and k in another
  * order: the same products are then summed in another order. Twins have random weights, on which
@@ -124,7 +126,8 @@ static void compare_types(const char *in, const int32_t *ids, size_t n, bool per
     static const struct {
         const char *type;
         double most; /* 0: the same bits */
-    } types[] = {{"f32", 0}, {"bf16", 0}, {"f16", 1e-5}, {"q8_0", 0.12}, {"q6_k", 0.2}, {"q4_k_m", 0.6}, {"q4_0", 0.9}};
+    } types[] = { { "f32", 0 },    { "bf16", 0 },     { "f16", 1e-5 }, { "q8_0", 0.12 },
+                  { "q6_k", 0.2 }, { "q4_k_m", 0.6 }, { "q4_0", 0.9 } };
     struct logits base = evaluate(in, ids, n);
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         char name[64];
@@ -142,18 +145,21 @@ static void compare_types(const char *in, const int32_t *ids, size_t n, bool per
 
 /* From the folder, or over a file of the folder: the same. */
 static void compare_ways(const char *in, const int32_t *ids, size_t n) {
-    static const char *const types[] = {"q8_0", "q4_k_m", "q4_0"};
+    static const char *const types[] = { "q8_0", "q4_k_m", "q4_0" };
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         quantize(in, made("direct.gguf"), types[i]);
         quantize(made("t-f32.gguf"), made("over.gguf"), types[i]);
-        struct logits a = evaluate(made("direct.gguf"), ids, n), b = evaluate(made("over.gguf"), ids, n);
+        struct logits a = evaluate(made("direct.gguf"), ids, n),
+                      b = evaluate(made("over.gguf"), ids, n);
         if (!same_bits(&a, &b))
             fail_msg("%s as %s differs when made over f32: %g", in, types[i], distance(&a, &b));
         free(a.v);
         free(b.v);
     }
-    quantize(made("t-q4_k_m.gguf"), made("again.gguf"), "q4_k_m"); /* blocks of the same type are copied */
-    struct logits a = evaluate(made("again.gguf"), ids, n), b = evaluate(made("t-q4_k_m.gguf"), ids, n);
+    quantize(made("t-q4_k_m.gguf"), made("again.gguf"),
+             "q4_k_m"); /* blocks of the same type are copied */
+    struct logits a = evaluate(made("again.gguf"), ids, n),
+                  b = evaluate(made("t-q4_k_m.gguf"), ids, n);
     assert_true(same_bits(&a, &b));
     free(a.v);
     free(b.v);
@@ -169,11 +175,13 @@ static void folders(void **state) {
         snprintf(golden, sizeof golden, "%s/golden.json", in);
         json_t *doc = json_load_file(golden, 0, NULL);
         const json_t *prompts = json_object_get(doc, "prompts");
-        size_t n = load_ids(json_object_get(json_object_get(prompts, "p40"), "ids"), ids, ARRAY_LEN(ids));
+        size_t n =
+            load_ids(json_object_get(json_object_get(prompts, "p40"), "ids"), ids, ARRAY_LEN(ids));
         bool permuted = strncmp(twins[i], "smollm3", 7) == 0;
         compare_types(in, ids, n, permuted);
         compare_ways(in, ids, n);
-        const json_t *longer = json_object_get(prompts, "long"); /* longrope's other factors, windows that moved on */
+        const json_t *longer =
+            json_object_get(prompts, "long"); /* longrope's other factors, windows that moved on */
         if (longer) {
             n = load_ids(json_object_get(longer, "ids"), ids, ARRAY_LEN(ids));
             struct logits a = evaluate(in, ids, n), b = evaluate(made("t-bf16.gguf"), ids, n);
@@ -200,7 +208,8 @@ static const struct slm_tensor *tensor_of(const slm_engine *e, const char *name)
  * that differ by one at most (which of two near ones is nearer depends on the scale before or after it
  * was rounded). */
 static void other_writer(void **state) {
-    static const char *const names[] = {"token_embd.weight", "blk.0.attn_q.weight", "blk.0.attn_output.weight", "blk.1.ffn_down.weight"};
+    static const char *const names[] = { "token_embd.weight", "blk.0.attn_q.weight",
+                                         "blk.0.attn_output.weight", "blk.1.ffn_down.weight" };
     enum { BLOCK = 34 };
     char from[512], other[512];
     size_t n_a, n_b, differ = 0, all = 0;
@@ -242,12 +251,14 @@ static void all_types(void **state) {
         assert_true(note != NULL && note[0]);
         quantize("demo-model", made("any.gguf"), name);
         struct logits l = evaluate(made("any.gguf"), ids, ARRAY_LEN(ids));
-        double d = distance(&l, &base), most = strstr(name, "q2") ? 0.6 : strstr(name, "q3") ? 0.4 : 0.25;
+        double d = distance(&l, &base), most = strstr(name, "q2")   ? 0.6
+                                               : strstr(name, "q3") ? 0.4
+                                                                    : 0.25;
         if (!(d < most))
             fail_msg("demo as %s: relative distance %g", name, d);
         free(l.v);
         slm_engine *e = open_parts(made("any.gguf"), SLM_ALL, false);
-        slm_info info = {.size = sizeof info};
+        slm_info info = { .size = sizeof info };
         slm_engine_info(e, &info);
         assert_string_equal(info.id, "demo");
         assert_string_equal(info.trust, "verified");
@@ -266,7 +277,8 @@ static void all_types(void **state) {
 
 /* ------------------------------------------------------------------ text */
 
-static void same_ids(const slm_engine *a, const slm_engine *b, const char *text, size_t n, unsigned flags) {
+static void same_ids(const slm_engine *a, const slm_engine *b, const char *text, size_t n,
+                     unsigned flags) {
     int32_t *x = NULL, *y = NULL;
     size_t nx = 0, ny = 0;
     MUST(slm_encode(a, text, n, flags, &x, &nx, why));
@@ -290,7 +302,8 @@ static void same_render(const slm_engine *a, const slm_engine *b, const json_t *
     slm_render_options o = slm_render_default();
     slm_why why;
     o.date = 1751932800;
-    slm_err ea = slm_render(a, text, strlen(text), &o, &x, &nx, &why), eb = slm_render(b, text, strlen(text), &o, &y, &ny, &why);
+    slm_err ea = slm_render(a, text, strlen(text), &o, &x, &nx, &why),
+            eb = slm_render(b, text, strlen(text), &o, &y, &ny, &why);
     if (ea != eb || nx != ny || (nx && memcmp(x, y, nx) != 0))
         fail_msg("other rendering of %.100s", text);
     slm_free(a, x);
@@ -299,22 +312,29 @@ static void same_render(const slm_engine *a, const slm_engine *b, const json_t *
 }
 
 static void demo_text(void **state) {
-    static const char *const texts[] = {"", " ", "Hello world", "What is 47 * 36?\n\n", "<|im_start|>user\nhi<|im_end|>", "caf\xc3\xa9 \xf0\x9f\x98\x80",
-                                        "<think>x</think>", "  two  spaces\t\ttabs"};
+    static const char *const texts[] = { "",
+                                         " ",
+                                         "Hello world",
+                                         "What is 47 * 36?\n\n",
+                                         "<|im_start|>user\nhi<|im_end|>",
+                                         "caf\xc3\xa9 \xf0\x9f\x98\x80",
+                                         "<think>x</think>",
+                                         "  two  spaces\t\ttabs" };
     slm_engine *a = open_parts("demo-model", SLM_TOKENIZER | SLM_TEMPLATE, false);
     (void)state;
     quantize("demo-model", made("text.gguf"), "q8_0");
     quantize(made("text.gguf"), made("text2.gguf"), "q4_0");
-    static const char *const names[] = {"text.gguf", "text2.gguf"};
+    static const char *const names[] = { "text.gguf", "text2.gguf" };
     for (size_t k = 0; k < ARRAY_LEN(names); k++) {
         slm_engine *b = open_parts(made(names[k]), SLM_TOKENIZER | SLM_TEMPLATE, false);
         for (size_t i = 0; i < ARRAY_LEN(texts); i++)
             for (unsigned flags = 0; flags < 4; flags++)
                 same_ids(a, b, texts[i], strlen(texts[i]), flags);
-        json_t *r = json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "system", "content", "Be brief.", "role", "user", "content", "Hi");
+        json_t *r = json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "system",
+                              "content", "Be brief.", "role", "user", "content", "Hi");
         same_render(a, b, r);
         json_decref(r);
-        slm_info x = {.size = sizeof x}, y = {.size = sizeof y};
+        slm_info x = { .size = sizeof x }, y = { .size = sizeof y };
         slm_engine_info(a, &x);
         slm_engine_info(b, &y);
         assert_int_equal(x.n_stop, y.n_stop);
@@ -343,14 +363,23 @@ static void write_zeros(const char *path, json_int_t vocab, bool fused, bool gem
     struct {
         const char *name;
         json_int_t rows, cols;
-    } all[] = {{"embed_tokens", vocab, 64}, {"norm", 64, 0}, {"layers.0.input_layernorm", 64, 0}, {"layers.0.post_attention_layernorm", 64, 0},
-               {"layers.0.self_attn.o_proj", 64, 64}, {"layers.0.mlp.down_proj", 64, 64},
-               {fused ? "layers.0.self_attn.qkv_proj" : "layers.0.self_attn.q_proj", fused ? 192 : 64, 64},
-               {fused ? "layers.0.mlp.gate_up_proj" : "layers.0.mlp.gate_proj", fused ? 128 : 64, 64},
-               {fused ? NULL : "layers.0.mlp.up_proj", 64, 64}, {fused ? NULL : "layers.0.self_attn.k_proj", 64, 64},
-               {fused ? NULL : "layers.0.self_attn.v_proj", 64, 64}, {qk_norm ? "layers.0.self_attn.q_norm" : NULL, 64, 0},
-               {qk_norm ? "layers.0.self_attn.k_norm" : NULL, 64, 0}, {gemma ? "layers.0.pre_feedforward_layernorm" : NULL, 64, 0},
-               {gemma ? "layers.0.post_feedforward_layernorm" : NULL, 64, 0}};
+    } all[] = { { "embed_tokens", vocab, 64 },
+                { "norm", 64, 0 },
+                { "layers.0.input_layernorm", 64, 0 },
+                { "layers.0.post_attention_layernorm", 64, 0 },
+                { "layers.0.self_attn.o_proj", 64, 64 },
+                { "layers.0.mlp.down_proj", 64, 64 },
+                { fused ? "layers.0.self_attn.qkv_proj" : "layers.0.self_attn.q_proj",
+                  fused ? 192 : 64, 64 },
+                { fused ? "layers.0.mlp.gate_up_proj" : "layers.0.mlp.gate_proj", fused ? 128 : 64,
+                  64 },
+                { fused ? NULL : "layers.0.mlp.up_proj", 64, 64 },
+                { fused ? NULL : "layers.0.self_attn.k_proj", 64, 64 },
+                { fused ? NULL : "layers.0.self_attn.v_proj", 64, 64 },
+                { qk_norm ? "layers.0.self_attn.q_norm" : NULL, 64, 0 },
+                { qk_norm ? "layers.0.self_attn.k_norm" : NULL, 64, 0 },
+                { gemma ? "layers.0.pre_feedforward_layernorm" : NULL, 64, 0 },
+                { gemma ? "layers.0.post_feedforward_layernorm" : NULL, 64, 0 } };
     json_t *head = json_object();
     json_int_t at = 0;
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
@@ -359,15 +388,19 @@ static void write_zeros(const char *path, json_int_t vocab, bool fused, bool gem
             continue;
         json_int_t bytes = 2 * all[i].rows * (all[i].cols ? all[i].cols : 1);
         snprintf(name, sizeof name, "model.%s.weight", all[i].name);
-        json_t *shape = all[i].cols ? json_pack("[I,I]", all[i].rows, all[i].cols) : json_pack("[I]", all[i].rows);
-        json_object_set_new(head, name, json_pack("{s:s, s:o, s:[I,I]}", "dtype", "BF16", "shape", shape, "data_offsets", at, at + bytes));
+        json_t *shape = all[i].cols ? json_pack("[I,I]", all[i].rows, all[i].cols)
+                                    : json_pack("[I]", all[i].rows);
+        json_object_set_new(head, name,
+                            json_pack("{s:s, s:o, s:[I,I]}", "dtype", "BF16", "shape", shape,
+                                      "data_offsets", at, at + bytes));
         at += bytes;
     }
     char *text = json_dumps(head, JSON_COMPACT);
     uint64_t written = strlen(text), n = (written + 7) / 8 * 8; /* blanks to a multiple of 8 */
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
-    assert_true(fwrite(&n, 8, 1, f) == 1 && fwrite(text, 1, written, f) == written && fprintf(f, "%*s", (int)(n - written), "") >= 0);
+    assert_true(fwrite(&n, 8, 1, f) == 1 && fwrite(text, 1, written, f) == written &&
+                fprintf(f, "%*s", (int)(n - written), "") >= 0);
     assert_int_equal(fclose(f), 0);
     assert_int_equal(truncate(path, (off_t)(8 + n) + (off_t)at), 0);
     free(text);
@@ -375,7 +408,7 @@ static void write_zeros(const char *path, json_int_t vocab, bool fused, bool gem
 }
 
 static bool vendor_folder(const char *model, const char *tokenizer) {
-    static const char *const parts[] = {"chat_template.jinja"};
+    static const char *const parts[] = { "chat_template.jinja" };
     char rel[128], path[600];
     size_t n;
     snprintf(rel, sizeof rel, "models/%s/config.json", model);
@@ -383,13 +416,16 @@ static bool vendor_folder(const char *model, const char *tokenizer) {
         return false;
     json_t *config = json_load_file(path, 0, NULL);
     assert_non_null(config);
-    static const char *const small[] = {"hidden_size", "intermediate_size", "head_dim", "query_pre_attn_scalar"};
+    static const char *const small[] = { "hidden_size", "intermediate_size", "head_dim",
+                                         "query_pre_attn_scalar" };
     for (size_t i = 0; i < ARRAY_LEN(small); i++)
         put_number(config, small[i], 64);
-    static const char *const one[] = {"num_attention_heads", "num_key_value_heads", "num_hidden_layers"};
+    static const char *const one[] = { "num_attention_heads", "num_key_value_heads",
+                                       "num_hidden_layers" };
     for (size_t i = 0; i < ARRAY_LEN(one); i++)
         put_number(config, one[i], 1);
-    static const char *const per_layer[] = {"layer_types", "no_rope_layers", "rope_scaling", "max_window_layers", "auto_map"};
+    static const char *const per_layer[] = { "layer_types", "no_rope_layers", "rope_scaling",
+                                             "max_window_layers", "auto_map" };
     for (size_t i = 0; i < ARRAY_LEN(per_layer); i++)
         json_object_del(config, per_layer[i]);
     json_object_del(config, "partial_rotary_factor");
@@ -398,7 +434,8 @@ static bool vendor_folder(const char *model, const char *tokenizer) {
     write_file(made("vendor/config.json"), text, strlen(text));
     free(text);
     bool gemma = strncmp(model, "gemma", 5) == 0, phi = strncmp(model, "phi", 3) == 0;
-    write_zeros(made("vendor/model.safetensors"), json_integer_value(json_object_get(config, "vocab_size")), phi, gemma,
+    write_zeros(made("vendor/model.safetensors"),
+                json_integer_value(json_object_get(config, "vocab_size")), phi, gemma,
                 gemma || strncmp(model, "qwen", 4) == 0);
     json_decref(config);
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
@@ -425,7 +462,8 @@ static bool vendor_folder(const char *model, const char *tokenizer) {
     return true;
 }
 
-static void vendor_cases(const slm_engine *a, const slm_engine *b, const char *model, const char *tokenizer) {
+static void vendor_cases(const slm_engine *a, const slm_engine *b, const char *model,
+                         const char *tokenizer) {
     char rel[128], path[600];
     size_t i, k;
     json_t *entry, *id;
@@ -439,22 +477,23 @@ static void vendor_cases(const slm_engine *a, const slm_engine *b, const char *m
         same_ids(a, b, json_string_value(text), json_string_length(text), SLM_ENCODE_DATA);
         MUST(slm_encode(b, json_string_value(text), json_string_length(text), 0, &ids, &n, why));
         assert_int_equal(n, json_array_size(want));
-        json_array_foreach(want, k, id)
-            assert_int_equal(ids[k], json_integer_value(id));
+        json_array_foreach(want, k, id) assert_int_equal(ids[k], json_integer_value(id));
         slm_free(b, ids);
     }
     json_decref(doc);
     snprintf(rel, sizeof rel, "models/%s/chat_golden.json", model);
     doc = json_load_file(ref_path(path, sizeof path, rel), 0, NULL);
-    json_array_foreach(json_object_get(doc, "cases"), i, entry)
-        same_render(a, b, entry);
+    json_array_foreach(json_object_get(doc, "cases"), i, entry) same_render(a, b, entry);
     json_decref(doc);
 }
 
 static void vendors(void **state) {
     static const struct {
         const char *model, *tokenizer;
-    } all[] = {{"gemma-3-270m-it", "gemma3"}, {"qwen3-0.6b", "qwen3"}, {"smollm3-3b", "smollm3"}, {"phi-4-mini-instruct", "phi4-mini"}};
+    } all[] = { { "gemma-3-270m-it", "gemma3" },
+                { "qwen3-0.6b", "qwen3" },
+                { "smollm3-3b", "smollm3" },
+                { "phi-4-mini-instruct", "phi4-mini" } };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (!vendor_folder(all[i].model, all[i].tokenizer))
@@ -496,13 +535,16 @@ static void failures(void **state) {
     assert_int_equal(slm_quantize("demo-model", NULL, "f16", NULL, NULL), SLM_E_ARG);
     assert_int_equal(slm_quantize("demo-model", made("x.gguf"), NULL, NULL, NULL), SLM_E_ARG);
     assert_int_not_equal(slm_quantize(made("nothing"), made("x.gguf"), "f16", NULL, &why), SLM_OK);
-    assert_int_equal(slm_quantize("demo-model", made("no/such/folder.gguf"), "f16", NULL, &why), SLM_E_IO);
+    assert_int_equal(slm_quantize("demo-model", made("no/such/folder.gguf"), "f16", NULL, &why),
+                     SLM_E_IO);
     write_file(made("bad.gguf"), "GGUF\3\0\0\0lies", 12);
-    assert_int_equal(slm_quantize(made("bad.gguf"), made("x.gguf"), "f16", NULL, &why), SLM_E_FORMAT);
+    assert_int_equal(slm_quantize(made("bad.gguf"), made("x.gguf"), "f16", NULL, &why),
+                     SLM_E_FORMAT);
     assert_int_not_equal(stat(made("x.gguf"), &s), 0);
     write_file(made("kept.gguf"), "before", 6);
     o.progress = stop_at_half;
-    assert_int_equal(slm_quantize("demo-model", made("kept.gguf"), "q8_0", &o, &why), SLM_E_CANCELLED);
+    assert_int_equal(slm_quantize("demo-model", made("kept.gguf"), "q8_0", &o, &why),
+                     SLM_E_CANCELLED);
     assert_int_equal(stat(made("kept.gguf"), &s), 0);
     assert_int_equal(s.st_size, 6);
     o.progress = count_up;
@@ -515,7 +557,8 @@ static void failures(void **state) {
 
 /* The k-th allocation fails, for every k. */
 static void out_of_memory(void **state) {
-    static const char *const inputs[] = {"golden/smollm3-3b", "golden/phi-4-mini-instruct", "golden/gguf/qwen3/qwen3-q8_0.gguf"};
+    static const char *const inputs[] = { "golden/smollm3-3b", "golden/phi-4-mini-instruct",
+                                          "golden/gguf/qwen3/qwen3-q8_0.gguf" };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(inputs); i++) {
         char in[512];
@@ -543,8 +586,10 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(folders),  cmocka_unit_test(other_writer), cmocka_unit_test(all_types),     cmocka_unit_test(demo_text),
-        cmocka_unit_test(vendors),  cmocka_unit_test(failures),     cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(folders),       cmocka_unit_test(other_writer),
+        cmocka_unit_test(all_types),     cmocka_unit_test(demo_text),
+        cmocka_unit_test(vendors),       cmocka_unit_test(failures),
+        cmocka_unit_test(out_of_memory),
     };
     cmocka_set_message_output(CM_OUTPUT_TAP);
     return cmocka_run_group_tests(tests, setup, NULL);
