@@ -187,9 +187,10 @@ ends_with_reason no-commit E_FORMAT 'no commit of 40 hex digits'
 for mode in dots inner absolute control hash lfs size huge float type object; do
     ends_with_reason evil-$mode E_FORMAT 'hub'
 done
-for mode in zero utf8 twice deep; do
-    ends_with_reason evil-$mode E_FORMAT '.'
-done
+ends_with_reason evil-zero E_FORMAT '.'
+ends_with_reason evil-twice E_FORMAT '.'
+ends_with_reason evil-utf8 E_ENCODING 'invalid UTF-8'
+ends_with_reason evil-deep E_BUDGET 'nested deeper'
 find "$work" /tmp/evil -newer "$work/ports" -name 'evil*' >"$work/found" 2>/dev/null
 empty 'nothing was written outside the cache' "$work/found"
 fresh
