@@ -173,7 +173,9 @@ bool gguf_next_str(const struct gguf_value *array, uint64_t *cursor, const char 
     if (array->type != GGUF_ARRAY || array->item != GGUF_STRING || *cursor >= array->size)
         return false;
     const uint8_t *p = array->data + *cursor;
-    uint64_t length = load_le(p, 8);
+    uint64_t length = load_le(p, 8), room = array->size - *cursor - 8;
+    if (length > room) /* gguf.c walked all lengths: the file was changed since */
+        return false;
     *s = (const char *)p + 8;
     *n = (size_t)length;
     *cursor += 8 + length;
