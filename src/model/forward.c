@@ -13,8 +13,9 @@
  * All threads walk through the layers together: one pool_run, a barrier after each phase, and in a
  * phase the work (rows, or panels of 16 output rows) is taken from a ticket. Every element is computed
  * by one thread in one order, whatever the batch, the chunks and the number of threads, so the bits
- * are the same. Reads top to bottom: sizes, embed, attention, ffn, head, run. Allocates nothing after
- * forward_new. */
+ * are the same. Between layers one thread looks whether the run is to stop, and all see its answer
+ * behind the same barrier. Reads top to bottom: sizes, embed, attention, ffn, head, run. Allocates
+ * nothing after forward_new. */
 #include "model/forward.h"
 
 #include <math.h>
@@ -197,6 +198,10 @@ void forward_free(struct forward *f) {
     struct slm_hooks h = f->hooks;
     mem_free_aligned(&h, f->block);
     mem_free(&h, f);
+}
+
+void forward_stop_on(struct forward *f, const atomic_bool *stop) {
+    f->stop = stop;
 }
 
 /* ------------------------------------------------------------------ rows and matrices */
@@ -402,6 +407,8 @@ static void feed_forward(struct worker *w, uint32_t i) {
         prepare(f, row_of(f->gate, f->net->m->ffn, row), down, 1, row);
     worker_sync(w);
     multiply(w, &(struct product){ &l->down, f->y }, 1, f->n_rows);
+    if (w->index == 0 && f->stop != NULL && atomic_load_explicit(f->stop, memory_order_relaxed))
+        f->stopped = true; /* the others read it after the barrier */
     worker_sync(w);
 }
 
@@ -457,6 +464,8 @@ static void walk(void *arg, unsigned index, unsigned count) {
         start_layer(&w, i);
         attention(&w, i);
         feed_forward(&w, i);
+        if (f->stopped)
+            return;
     }
     finish_rows(&w);
     if (f->n_logits > 0)
@@ -535,14 +544,14 @@ static slm_err check_ids(const struct forward *f, const int32_t *ids, slm_why *w
     return SLM_OK;
 }
 
-/* The sequences grow only when every number was finite. What was written beyond their length is not
+/* The sequences grow only when the run came to its end and every number was finite. What was written beyond their length is not
  * read by anyone; rings keep all that position `length` needs. */
 static void grow(struct forward *f) {
     for (uint32_t i = 0; i < f->n_slices; i++) {
         struct kv *kv = f->slices[i].kv;
         uint32_t end = kv->length + f->slices[i].n;
         kv->high = kv->high > end ? kv->high : end;
-        if (f->broken)
+        if (f->broken || f->stopped)
             continue;
         kv->length = end;
         kv->long_rope = (int8_t)f->slices[i].long_rope;
@@ -560,11 +569,13 @@ slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slic
     f->ids = ids;
     f->logits = logits;
     f->taps = taps;
-    f->broken = false;
+    f->broken = f->stopped = false;
     memset(f->tickets, 0,
            ((size_t)f->net->m->layers * LAYER_PHASES + EXTRA_PHASES) * sizeof *f->tickets);
     pool_run(f->pool, walk, f);
     grow(f);
+    if (f->stopped)
+        return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled among %u tokens", f->n_rows);
     if (f->broken)
         return fail(why, SLM_E_NUMERIC, SLM_NO_OFFSET,
                     "the computation gave a number that is not finite");

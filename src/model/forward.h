@@ -30,6 +30,7 @@ struct forward {
     const struct kernels *k;
     const struct rope *rope;
     struct pool *pool;
+    const atomic_bool *stop; /* borrowed, or NULL: asked between layers */
     uint32_t max_rows, max_logit_rows, context;
     unsigned threads;
     uint32_t group;            /* query heads that share a kv head */
@@ -60,7 +61,8 @@ struct forward {
     const int32_t *ids;
     float *logits;
     const struct forward_taps *taps;
-    _Atomic bool broken; /* a number is not finite */
+    atomic_bool broken; /* a number is not finite */
+    bool stopped;       /* written by member 0 before a barrier, read by all after it */
 };
 
 /* A thread inside forward_run. All threads pass the same phases, so that the ticket of a phase is

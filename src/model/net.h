@@ -116,8 +116,11 @@ struct plan {
     uint64_t vocabulary; /* as requested */
     uint64_t total;      /* expected peak of the process beyond its own code */
 };
+/* From facts and the tensors of a file, which are bound for it and let go again. */
 slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k,
                   const struct plan_request *r, struct plan *out, slm_why *why);
+/* The same of a net that is bound already: a matter of adding. */
+slm_err plan_net(const struct net *net, const struct plan_request *r, struct plan *out, slm_why *why);
 
 /* ---- keys and values of one sequence ---- */
 struct kv;
@@ -158,10 +161,14 @@ slm_err forward_new(const struct slm_hooks *h, const struct net *net, const stru
                     struct pool *pool, uint32_t max_rows, uint32_t max_logit_rows, uint32_t context,
                     struct forward **out, slm_why *why);
 void forward_free(struct forward *f);
+/* From now on a run ends with E_CANCELLED after the layer at hand once *stop is set; the sequences
+ * then hold what they held before. stop is borrowed; NULL: nothing is asked. */
+void forward_stop_on(struct forward *f, const atomic_bool *stop);
 uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_logit_rows,
                        uint32_t context, unsigned threads);
 /* ids [sum of n]. logits: [n rows asked for, vocab] in row order. Returns E_ARG for an id outside the
- * vocabulary rows, E_NUMERIC when a logit is not finite (the kv is then truncated back). */
+ * vocabulary rows, E_NUMERIC when a logit is not finite, E_CANCELLED (see forward_stop_on); the kv
+ * holds what it held before then. */
 slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices,
                     const int32_t *ids, enum logit_rows rows, float *logits,
                     const struct forward_taps *taps, slm_why *why);

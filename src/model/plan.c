@@ -37,24 +37,35 @@ static slm_err count(const struct net *net, const struct plan_request *r, struct
     return SLM_OK;
 }
 
+static slm_err check_request(const struct plan_request *r, slm_why *why) {
+    if (r->context == 0 || r->sequences == 0 || r->chunk == 0 || r->threads == 0 ||
+        r->threads > POOL_MAX || r->logit_rows > r->chunk)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "a plan for %u positions, %u sequences, chunks of %u, %u threads (at most %d)",
+                    r->context, r->sequences, r->chunk, r->threads, POOL_MAX);
+    return SLM_OK;
+}
+
+slm_err plan_net(const struct net *net, const struct plan_request *r, struct plan *out,
+                 slm_why *why) {
+    struct plan p = { 0 };
+    TRY(check_request(r, why));
+    TRY(count(net, r, &p, why));
+    *out = p;
+    return SLM_OK;
+}
+
 slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k,
                   const struct plan_request *r, struct plan *out, slm_why *why) {
     struct net net = { .kernels = k, .exact = r->exact };
     struct bindings b;
-    struct plan p = { 0 };
     const struct slm_hooks *h = t != NULL ? t->hooks : f->arena.hooks;
-    if (r->context == 0 || r->sequences == 0 || r->chunk == 0 || r->threads == 0 ||
-        r->logit_rows > r->chunk)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
-                    "a plan for %u positions, %u sequences, chunks of %u, %u threads", r->context,
-                    r->sequences, r->chunk, r->threads);
+    TRY(check_request(r, why));
     slm_err err = weights_bind(&net, &b, h, t, f, true, why);
     if (err == SLM_OK)
         err = weights_arrange(&net, &b, why);
     if (err == SLM_OK)
-        err = count(&net, r, &p, why);
+        err = plan_net(&net, r, out, why);
     net_free(&net);
-    if (err == SLM_OK)
-        *out = p;
     return err;
 }

@@ -89,7 +89,7 @@ static char *base_name(slm_engine *e, const char *path) {
     return arena_strdup(&e->arena, path + start, end - start);
 }
 
-/* ------------------------------------------------------------------ what may be sampled, what stops */
+/* ------------------------------------------------------------------ what may be sampled, what thinks */
 
 static slm_err note_allowed(slm_engine *e, slm_why *why) {
     const struct model *m = &e->facts.m;
@@ -106,39 +106,19 @@ static slm_err note_allowed(slm_engine *e, slm_why *why) {
     return SLM_OK;
 }
 
-static void add_stop(slm_engine *e, int32_t id) {
-    for (size_t i = 0; i < e->n_stop; i++)
-        if (e->stop[i] == id)
-            return;
-    if (id >= 0 && e->n_stop < MAX_STOP)
-        e->stop[e->n_stop++] = id;
-}
-
-static slm_err note_stops(slm_engine *e, slm_why *why) {
-    static const char *const keys[] = { "tokenizer.ggml.eos_token_id",
-                                        "tokenizer.ggml.eot_token_id",
-                                        "tokenizer.ggml.eom_token_id" };
-    slm_err err = SLM_OK;
-    if (e->has_facts) {
-        for (size_t i = 0; i < ARRAY_LEN(e->facts.m.stop) && e->facts.m.stop[i] >= 0; i++)
-            add_stop(e, e->facts.m.stop[i]);
-        if (e->facts.known != NULL)
-            for (size_t i = 0; i < ARRAY_LEN(e->facts.known->stop) && e->facts.known->stop[i] >= 0;
-                 i++)
-                add_stop(e, e->facts.known->stop[i]);
-    }
-    for (size_t i = 0; e->tensors != NULL && e->tensors->gguf != NULL && i < ARRAY_LEN(keys); i++) {
-        uint32_t id;
-        if (gguf_u32(e->tensors->gguf, keys[i], &id, &err, why) && id <= INT32_MAX)
-            add_stop(e, (int32_t)id);
-    }
-    return err;
-}
-
-/* Ids of the thinking markers, for models that think and whose tokenizer has them whole. */
+/* Ids of the thinking markers, for models that think and whose tokenizer has them whole. A fine-tune
+ * can have the numbers of a model that never thinks, or of one that can be switched, and be another
+ * in this: where nothing vouches for it, its template says so. */
 static void note_thinking(slm_engine *e) {
+    struct model *m = &e->facts.m;
     e->think_open = e->think_close = -1;
-    if (e->tokenizer == NULL || !e->has_facts || e->facts.m.think == THINK_NONE)
+    if (e->tokenizer == NULL || !e->has_facts)
+        return;
+    if ((m->think == THINK_NONE || e->facts.known == NULL) && e->chat != NULL &&
+        template_mentions(e->chat, "<think>"))
+        m->think =
+            template_mentions(e->chat, "enable_thinking") ? THINK_DEFAULT_ON : THINK_ALWAYS;
+    if (m->think == THINK_NONE)
         return;
     e->think_open = token_id_of(e->tokenizer, "<think>", 7);
     e->think_close = token_id_of(e->tokenizer, "</think>", 8);
@@ -261,7 +241,6 @@ static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_optio
     TRY(check_vocabulary(e, why));
     TRY(vocab_estimate(e, p, o->want | o->need, why));
     TRY(note_types(e, why));
-    TRY(note_stops(e, why));
     note_thinking(e);
     if (!e->has_facts)
         return SLM_OK;

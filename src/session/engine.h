@@ -15,8 +15,6 @@
 #include "slm.h"
 #include "token/token.h"
 
-#define MAX_STOP 16
-
 struct slm_engine {
     struct slm_hooks hooks;
     struct arena arena; /* strings that info points to */
@@ -34,8 +32,6 @@ struct slm_engine {
     size_t chat_size;
     char *bos_text, *eos_text; /* for the template; NULL unknown */
     uint32_t *allowed;         /* bit set [ceil(vocab/32)]: ids that may be sampled */
-    int32_t stop[MAX_STOP];
-    size_t n_stop;
     int32_t think_open, think_close; /* ids of the markers, -1 if the model has none */
     uint64_t vocabulary_bytes;       /* tokenizer and template in memory, estimated for plans */
     slm_sampling sampling, sampling_no_think;

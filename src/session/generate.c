@@ -146,8 +146,8 @@ static void finish_text(struct generation *g) {
 /* ------------------------------------------------------------------ tokens */
 
 static bool is_stop(const slm_engine *e, int32_t id) {
-    for (size_t i = 0; i < e->n_stop; i++)
-        if (e->stop[i] == id)
+    for (const int32_t *stop = e->facts.m.stop; *stop >= 0; stop++)
+        if (*stop == id)
             return true;
     return false;
 }

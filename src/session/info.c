@@ -21,6 +21,8 @@ static void info_numbers(const struct model *m, slm_info *i) {
     i->window = m->window;
     i->bos = m->bos;
     i->suggested_output = m->suggested_output;
+    for (; m->stop[i->n_stop] >= 0; i->n_stop++)
+        i->stop[i->n_stop] = m->stop[i->n_stop];
 }
 
 slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
@@ -44,8 +46,6 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
     i.file_bytes = e->file_bytes;
     i.tensor_bytes = e->tensor_bytes;
     i.packed_bytes = e->bound ? e->net.packed_bytes : 0;
-    memcpy(i.stop, e->stop, e->n_stop * sizeof *e->stop);
-    i.n_stop = e->n_stop;
     i.sampling = e->sampling;
     i.sampling_no_think = e->sampling_no_think;
     i.n_tensors = e->tensors != NULL ? e->tensors->n : 0;
@@ -241,7 +241,10 @@ static slm_err plan_of(const slm_engine *e, const slm_session_options *o, slm_pl
                               .exact = e->exact,
                               .session_bytes = own,
                               .vocabulary_bytes = e->vocabulary_bytes };
-    TRY(plan_make(&e->facts, e->tensors, e->kernels, &r, &p, why));
+    if (e->bound) /* binding again would compare a separate output with the embedding once more */
+        TRY(plan_net(&e->net, &r, &p, why));
+    else
+        TRY(plan_make(&e->facts, e->tensors, e->kernels, &r, &p, why));
     *out = (slm_plan){ .size = sizeof *out,
                        .context = o->context,
                        .weights_file = p.weights_file,

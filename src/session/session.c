@@ -23,6 +23,7 @@ static slm_err allocate(slm_session *s, const slm_session_options *o, slm_why *w
     TRY(kv_new(&s->hooks, m, s->kv_type, s->context, s->chunk, &s->kv, why));
     TRY(forward_new(&s->hooks, &e->net, e->rope, s->pool, s->chunk, s->logit_rows, s->context,
                     &s->forward, why));
+    forward_stop_on(s->forward, &s->cancelled);
     return sampler_new(&s->hooks, m->vocab, e->allowed, &s->sampler, why);
 }
 
