@@ -281,6 +281,46 @@ result "$([ "$(requests '^cdn .*model.safetensors')" -eq 1 ] && echo 0 || echo 1
 try 'the second one says that it waits' grep -q 'another program' "$work/both"
 whole 'two at once' steady
 
+# ---- on a terminal: a question, and a line with rate and time left
+cat >"$work/terminal.py" <<'PYTHON'
+import os, pty, sys
+answer, command = sys.argv[1].encode(), sys.argv[2:]
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(command[0], command)
+seen = b""
+while True:
+    try:
+        got = os.read(fd, 4096)
+    except OSError:
+        got = b""
+    if not got:
+        break
+    seen += got
+    if answer and seen.endswith(b"[Y/n] "):
+        os.write(fd, answer + b"\n")
+        answer = b""
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.stdout.buffer.write(seen)
+sys.exit(status)
+PYTHON
+fresh
+status=0
+timeout 60 python3 "$work/terminal.py" n "$slm" pull org/normal >"$work/out" 2>"$work/err" || status=$?
+ends 'the question, answered with no' 1
+try 'the question has the size' grep -q 'fetch 9.7 MiB? \[Y/n\]' "$work/out"
+result "$([ ! -e "$work/cache" ] && echo 0 || echo 1)" 'no means that nothing is made'
+status=0
+timeout 60 python3 "$work/terminal.py" y "$slm" pull org/steady >"$work/out" 2>"$work/err" || status=$?
+ends 'the question, answered with yes' 0
+try 'progress with rate and time left' grep -qE 'fetch +[0-9]+ %  [0-9.]+ [KM]iB of 9.7 MiB, [0-9.]+ [KM]iB/s, [0-9]+ s left' "$work/out"
+whole 'on a terminal' steady
+fresh
+status=0
+timeout 60 python3 "$work/terminal.py" '' "$slm" pull org/normal --yes >"$work/out" 2>"$work/err" || status=$?
+ends '--yes does not ask' 0
+result "$(grep -q 'Y/n' "$work/out" && echo 1 || echo 0)" '--yes does not ask at all'
+
 # ---- a full disk
 fresh
 (ulimit -f 3000; timeout 60 "$slm" pull org/normal >"$work/out" 2>"$work/err"; echo $? >"$work/status")
