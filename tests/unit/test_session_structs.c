@@ -6,7 +6,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#undef fail
 
 #include <time.h>
 
