@@ -6,7 +6,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#undef fail /* err.h's function of that name, used by headers of the library */
 
 #include <math.h>
 #include <unistd.h>

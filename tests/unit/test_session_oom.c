@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#undef fail
 
 #include <dlfcn.h>
 #include <errno.h>
