@@ -313,6 +313,10 @@ static int bench(struct bench *b) {
 
 int cmd_bench(struct cli *c) {
     struct bench b = { .c = c };
+    uint32_t batch = option(c, OPT_BENCH_BATCH, 1);
+    if (batch != 1)
+        return report(c, EXIT_COULD_NOT, "E_UNSUPPORTED", "-b 1",
+                      "-b %u: this version decodes one sequence at a time", batch);
     b.prompt = option(c, OPT_BENCH_PROMPT, 512);
     b.output = option(c, OPT_BENCH_OUTPUT, 128);
     b.depth = option(c, OPT_BENCH_DEPTH, 0);

@@ -103,6 +103,7 @@ enum option_id {
     OPT_BENCH_OUTPUT,
     OPT_BENCH_DEPTH,
     OPT_BENCH_ROUNDS,
+    OPT_BENCH_BATCH,
     OPT_CSV,
     OPT_JSONL,
     OPT_BOS,

@@ -33,8 +33,11 @@ ends 'more than the context' 1
 says 'more than the context' 'smaller --depth'
 run bench demo -d 1000000 -n 1 -r 1
 ends 'a depth beyond the context' 1
+run bench demo -b 1 -p 4 -n 1 -r 1
+ends 'one sequence' 0
 run bench demo -b 2 -p 4 -n 1 -r 1
-ends '-b is the chunk' 0
+ends 'several sequences' 1
+says 'several sequences' 'one sequence at a time'
 run bench
 ends 'without a model' 2
 run bench demo -p 0
