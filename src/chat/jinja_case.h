@@ -5,6 +5,8 @@
 #ifndef SLM_CHAT_JINJA_CASE_H
 #define SLM_CHAT_JINJA_CASE_H
 
+#include <stdint.h>
+
 static const struct {
     uint16_t cp;
     uint16_t upper[3], title[3]; /* 0 ends */
