@@ -22,6 +22,9 @@ int exit_code_of(enum stage stage, slm_err err) {
     case SLM_E_UNSUPPORTED:
     case SLM_E_MISMATCH:
     case SLM_E_TEMPLATE:
+    case SLM_E_BUDGET:
+    case SLM_E_NUMERIC:
+    case SLM_E_ENCODING:
         return stage == AT_LOAD ? EXIT_FILE_REFUSED : EXIT_COULD_NOT;
     default:
         return EXIT_COULD_NOT;

@@ -5,7 +5,6 @@
 #include "model/kv.h"
 
 #define TILE_QUERIES 32 /* queries that share one pass over a span's keys and values, about */
-#define MAX_THREADS POOL_MAX
 
 /* What one thread has for itself. All 64-byte aligned. */
 struct thread_scratch {

@@ -27,9 +27,7 @@ static slm_err set_template(slm_engine *e, const char *text, size_t n, slm_why *
     char *copy = arena_strdup(&e->arena, text, n);
     if (copy == NULL)
         return fail_nomem(why, "chat template", n);
-    slm_err err = template_compile(&e->hooks, copy, n, &e->chat, why);
-    if (err != SLM_OK)
-        return fail_prefix(why, err, "chat template");
+    TRY(template_compile(&e->hooks, copy, n, &e->chat, why));
     e->chat_source = copy;
     e->chat_size = n;
     return SLM_OK;

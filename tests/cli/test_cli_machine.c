@@ -103,8 +103,12 @@ static void exit_codes(void **state) {
     assert_int_equal(exit_code_of(AT_LOAD, SLM_E_UNSUPPORTED), 3);
     assert_int_equal(exit_code_of(AT_LOAD, SLM_E_MISMATCH), 3);
     assert_int_equal(exit_code_of(AT_LOAD, SLM_E_TEMPLATE), 3);
+    assert_int_equal(exit_code_of(AT_LOAD, SLM_E_BUDGET), 3);
+    assert_int_equal(exit_code_of(AT_LOAD, SLM_E_NUMERIC), 3);
+    assert_int_equal(exit_code_of(AT_LOAD, SLM_E_ENCODING), 3);
     assert_int_equal(exit_code_of(AT_LOAD, SLM_E_NOTFOUND), 1);
     assert_int_equal(exit_code_of(AT_WORK, SLM_E_FORMAT), 1);
+    assert_int_equal(exit_code_of(AT_WORK, SLM_E_BUDGET), 1);
     assert_int_equal(exit_code_of(AT_WORK, SLM_E_MEMORY), 4);
     assert_int_equal(exit_code_of(AT_WORK, SLM_E_CONTEXT), 1);
     assert_int_equal(exit_code_of(AT_WORK, SLM_E_CANCELLED), 130);
