@@ -1,7 +1,8 @@
 /* plan.c - bytes of everything, known before anything is touched.
  *
- * The weights are bound as for running, without being read (but for a separate output matrix, which
- * is compared with the embedding), and the sizes come from the functions that the allocations use. */
+ * The weights are bound as for running, without being read (but for a separate output matrix of a
+ * model that is not tied, which is compared with the embedding), and the sizes come from the functions
+ * that the allocations use. */
 #include "model/weights.h"
 
 static bool add_all(uint64_t *total, const uint64_t *parts, size_t n) {
