@@ -1,18 +1,17 @@
 /* json.c - small JSON documents as jansson trees, typed access to their fields, and quoting. */
 #include "base/json.h"
 
-#include <locale.h>
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/utf8.h"
 
 /* ---- trees ----
  * Built from the pull parser's events. jansson's own parser is not used: when memory is refused while
  * it collects a token it can leave a byte out and go on. */
 
-#define KEY_MAX 1024   /* bytes of a key, with its zero */
-#define NUMBER_MAX 512 /* characters of a number, with its zero */
+#define KEY_MAX 1024 /* bytes of a key, with its zero */
 
 struct tree {
     struct json_pull p;
@@ -61,23 +60,13 @@ static slm_err tree_key(struct tree *t) {
     return SLM_OK;
 }
 
-/* A number with a point or an exponent; strtod wants the locale's point. */
+/* A number with a point or an exponent. */
 static slm_err tree_real(struct tree *t) {
-    char text[NUMBER_MAX + 16];
-    const char *point = localeconv()->decimal_point, *dot = memchr(t->p.text, '.', t->p.n);
-    size_t n = t->p.n, head = dot != NULL ? (size_t)(dot - t->p.text) : n, n_point = strlen(point);
-    if (n >= NUMBER_MAX || n_point > 8)
-        return json_pull_fail(&t->p, SLM_E_BUDGET, "JSON number of %zu characters, at most %d", n,
-                              NUMBER_MAX - 1);
-    memcpy(text, t->p.text, head);
-    if (dot != NULL) {
-        memcpy(text + head, point, n_point);
-        memcpy(text + head + n_point, dot + 1, n - head - 1);
-        n += n_point - 1;
-    }
-    text[n] = '\0';
-    double value = strtod(text, NULL);
-    if (value - value != 0.0)
+    double value;
+    if (!number_read(t->p.text, t->p.n, &value))
+        return json_pull_fail(&t->p, SLM_E_BUDGET, "JSON number of %zu characters, at most %d",
+                              t->p.n, NUMBER_TEXT_MAX);
+    if (!isfinite(value))
         return json_pull_fail(&t->p, SLM_E_FORMAT, "JSON number is out of range");
     return tree_put(t, json_real(value));
 }

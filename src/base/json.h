@@ -14,7 +14,7 @@
 
 /* Parses text [n]; *out is a new reference, NULL on failure. With the byte offset: E_FORMAT for
  * syntax, a repeated key, \u0000, a number out of range; E_ENCODING; E_BUDGET for depth, a key of
- * more than 1023 bytes, a fraction of more than 511 characters. E_NOMEM. */
+ * more than 1023 bytes, a fraction of more than 512 characters. E_NOMEM. */
 slm_err json_text(const char *text, size_t n, json_t **out, slm_why *why);
 
 /* Typed field access. *out is unchanged and false is returned when the field is absent or null;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/utf8.h"
 #include "chat/jinja.h"
 
@@ -63,27 +64,18 @@ size_t float_text(double f, char out[FLOAT_TEXT_MAX]) {
     return (size_t)(p - out);
 }
 
+/* Python allows underscores between digits. */
 bool parse_double(const char *s, size_t n, double *out) {
-    char text[512], half[16];
+    char text[NUMBER_TEXT_MAX];
     size_t len = 0;
-    /* The point that strtod wants: what stands between the digits of 0.5 here. localeconv() would
-     * tell as well, but may not be called by several threads. */
-    snprintf(half, sizeof half, "%.1f", 0.5);
-    half[strlen(half) - 1] = '\0';
-    const char *point = half + 1;
     for (size_t i = 0; i < n; i++) {
-        size_t add = s[i] == '.' ? strlen(point) : 1;
         if (s[i] == '_')
             continue;
-        if (len + add >= sizeof text || (s[i] != '.' && strchr("0123456789eE+-", s[i]) == NULL))
+        if (len == sizeof text)
             return false;
-        memcpy(text + len, s[i] == '.' ? point : s + i, add);
-        len += add;
+        text[len++] = s[i];
     }
-    text[len] = '\0';
-    char *end;
-    *out = strtod(text, &end);
-    return len > 0 && *end == '\0';
+    return number_read(text, len, out);
 }
 
 double round_decimal(double f, int digits) {

@@ -40,7 +40,7 @@ ban 'allocation outside base/mem.c' \
     src/base/mem.c
 ban 'environment variables' '(getenv|secure_getenv|setenv|putenv) *\('
 ban 'unchecked text functions' '(strcat|sprintf|vsprintf|gets|strtok|strncpy|strncat) *\('
-ban 'hidden state of the C library' '(rand|srand|random|srandom|drand48|strerror|localtime|gmtime|setlocale) *\('
+ban 'hidden state of the C library' '(rand|srand|random|srandom|drand48|strerror|localtime|gmtime|setlocale|localeconv) *\('
 
 # names of models belong to models/
 grep -rniE 'qwen|gemma|smollm|phi-?[34]|jan-v1' src/base src/format src/token src/kernels src/chat \
