@@ -11,7 +11,7 @@
 
 #define MAX_STOP_STRINGS 16
 #define MAX_STOP_BYTES 256
-#define TEXT_ROOM 4096
+#define TEXT_ROOM 4096 /* a token with more text makes the buffer grow */
 
 /* Looks for stop strings across pieces: holds back what may be the beginning of one. */
 struct stopper {
@@ -217,6 +217,8 @@ static slm_err loop(struct generation *g, slm_why *why) {
             return SLM_OK;
         }
         accept(g, id);
+        if (g->text.err != SLM_OK)
+            return fail_nomem(why, "the text of a token", g->text.cap);
         if (g->inside && g->n_closing > 0 && g->r->reasoning_tokens >= g->o->think_budget &&
             !ended(g))
             if (!close_thinking(g))
@@ -274,10 +276,10 @@ static slm_err generate(slm_session *s, const slm_generate_options *o, slm_resul
     struct generation g = { .s = s, .o = o, .r = r };
     uint64_t start = clock_ns();
     slm_err err = begin(&g, why);
-    if (err == SLM_OK)
+    if (err == SLM_OK) {
         err = loop(&g, why);
-    if (err == SLM_OK)
-        finish_text(&g);
+        finish_text(&g); /* what was held back had been said, however the loop ended */
+    }
     r->decode_ns = clock_ns() - start;
     r->reevaluated_tokens = s->reevaluated;
     buf_free(&g.text);
