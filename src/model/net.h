@@ -120,7 +120,8 @@ struct plan {
 slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k,
                   const struct plan_request *r, struct plan *out, slm_why *why);
 /* The same of a net that is bound already: a matter of adding. */
-slm_err plan_net(const struct net *net, const struct plan_request *r, struct plan *out, slm_why *why);
+slm_err plan_net(const struct net *net, const struct plan_request *r, struct plan *out,
+                 slm_why *why);
 
 /* ---- keys and values of one sequence ---- */
 struct kv;

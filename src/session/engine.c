@@ -116,8 +116,7 @@ static void note_thinking(slm_engine *e) {
         return;
     if ((m->think == THINK_NONE || e->facts.known == NULL) && e->chat != NULL &&
         template_mentions(e->chat, "<think>"))
-        m->think =
-            template_mentions(e->chat, "enable_thinking") ? THINK_DEFAULT_ON : THINK_ALWAYS;
+        m->think = template_mentions(e->chat, "enable_thinking") ? THINK_DEFAULT_ON : THINK_ALWAYS;
     if (m->think == THINK_NONE)
         return;
     e->think_open = token_id_of(e->tokenizer, "<think>", 7);

@@ -30,8 +30,8 @@ struct slm_engine {
     struct template *chat;       /* NULL if absent */
     const char *chat_source;     /* text of the template [chat_size], in arena */
     size_t chat_size;
-    char *bos_text, *eos_text; /* for the template; NULL unknown */
-    uint32_t *allowed;         /* bit set [ceil(vocab/32)]: ids that may be sampled */
+    char *bos_text, *eos_text;       /* for the template; NULL unknown */
+    uint32_t *allowed;               /* bit set [ceil(vocab/32)]: ids that may be sampled */
     int32_t think_open, think_close; /* ids of the markers, -1 if the model has none */
     uint64_t vocabulary_bytes;       /* tokenizer and template in memory, estimated for plans */
     slm_sampling sampling, sampling_no_think;

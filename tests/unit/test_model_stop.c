@@ -33,9 +33,8 @@ static float *run_all(const char *folder, unsigned threads, bool disturbed) {
         struct slice s = { .kv = kv, .n = CHUNK };
         if (disturbed) {
             atomic_store(&stop, true);
-            assert_int_equal(
-                forward_run(f, &s, 1, ids + at, LOGITS_LAST, logits, NULL, &t.why),
-                SLM_E_CANCELLED);
+            assert_int_equal(forward_run(f, &s, 1, ids + at, LOGITS_LAST, logits, NULL, &t.why),
+                             SLM_E_CANCELLED);
             assert_int_equal(kv_length(kv), at);
             atomic_store(&stop, false);
         }

@@ -44,8 +44,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-static void check(const char *config, const char *template, enum slm_think want,
-                  bool want_inside) {
+static void check(const char *config, const char *template, enum slm_think want, bool want_inside) {
     static const char chat[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}";
     const struct slm_memory_file files[] = { { "config.json", config, strlen(config) },
                                              { "tokenizer.json", tokenizer, n_tokenizer },
