@@ -373,7 +373,7 @@ typedef struct slm_result {
 } slm_result;
 
 /* Continues the sequence that the session holds (at least one token; E_STATE otherwise). A stop id is
- * not kept in the sequence. result may be NULL. E_ARG for parameters out of range, E_NUMERIC when
+ * not kept in the sequence. result may be NULL; it is filled on failure too, as far as it came. E_ARG for parameters out of range, E_NUMERIC when
  * the model computes something that is no number: the session stays usable. */
 SLM_API slm_err slm_generate(slm_session *session, const slm_generate_options *options, slm_result *result, slm_why *why);
 /* Renders the conversation, syncs the session to it and generates the answer. result may be NULL.

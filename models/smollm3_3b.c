@@ -21,7 +21,7 @@ const struct model smollm3_3b = {
         .thinking = "Thinks by default; can be told not to.",
         .tool_use = "Trained for tool calls, JSON between <tool_call> tags, or Python between <code> tags.",
         .good_at = "European languages, reasoning and long texts; training data and recipe are public.",
-        .sampling_note = "Temperature 0.6, top-p 0.95.",
+        .sampling_note = "Temperature 0.6, top-p 0.95; no top-k (the official generate() falls back to 50).",
         .scores = {
             { "GPQA Diamond (no thinking)", CARD, 35.7 },
             { "GPQA Diamond (thinking)", CARD, 41.7 },

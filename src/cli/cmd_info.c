@@ -156,7 +156,13 @@ static void print_text(struct cli *c, const struct loaded *m) {
 int cmd_info(struct cli *c) {
     struct loaded m = { 0 };
     int code = model_open(c, c->options.args[0], 0, SLM_TOKENIZER | SLM_TEMPLATE, &m);
-    if (code == EXIT_DONE) {
+    slm_info f = { .size = sizeof f };
+    if (code == EXIT_DONE && slm_engine_info(m.engine, &f) == SLM_OK && f.family == NULL &&
+        f.parts == 0 && f.n_tensors == 0)
+        code = report(c, EXIT_COULD_NOT, "E_NOTFOUND",
+                      "a .gguf file, or a folder with config.json, tokenizer.json or a template",
+                      "%s holds nothing of a model", c->options.args[0]);
+    else if (code == EXIT_DONE) {
         if (c->json)
             print_json(c, &m);
         else

@@ -68,7 +68,8 @@ static void good_lines(void **state) {
     options_free(&p);
     assert_true(parse(&p, "bench demo -n 4 -p 8 -r 2 -d 0 -b 16"));
     assert_int_equal(p.values[OPT_BENCH_OUTPUT].integer, 4);
-    assert_int_equal(p.values[OPT_CHUNK].integer, 16);
+    assert_int_equal(p.values[OPT_BENCH_BATCH].integer, 16);
+    assert_false(p.values[OPT_CHUNK].set);
     assert_false(p.values[OPT_MAX_TOKENS].set);
     options_free(&p);
 

@@ -40,6 +40,10 @@ run plan qwen3-0.6b --max-memory 900M --context 40960
 ends 'a context that does not fit' 4
 says 'what would fit' '--context [0-9]+ +the largest that fits'
 
+mkdir -p "$work/nothing"
+run info "$work/nothing"
+ends "info of an empty folder" 1
+says "info of an empty folder" "holds nothing of a model"
 run info demo
 ends info 0
 run info demo-model --json --tensors --meta
