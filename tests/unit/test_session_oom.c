@@ -144,7 +144,7 @@ static slm_err life_quantize(unsigned threads) {
     o.hooks = &counter.hooks;
     o.threads = threads;
     unlink(out_path);
-    return slm_quantize("tests/golden/qwen3-0.6b", out_path, "q4_0", &o, &why);
+    return slm_quantize("tests/golden/qwen3-0.6b", out_path, "q8_0", &o, &why);
 }
 
 static slm_err life_requantize(unsigned threads) {
