@@ -296,7 +296,12 @@ static slm_err settle_and_plan(const slm_engine *e, const slm_session_options *o
 slm_err session_settings(const slm_engine *e, const slm_session_options *options,
                          slm_session_options *o, slm_why *why) {
     slm_plan p;
-    return settle_and_plan(e, options, o, &p, why);
+    TRY(settle(e, options, o, why));
+    if (o->max_bytes > 0)
+        return settle_and_plan(e, options, o, &p, why);
+    const slm_session_options asked = *o;
+    set_context(o, &asked, asked.context > 0 ? asked.context : e->facts.m.context);
+    return SLM_OK;
 }
 
 slm_err slm_engine_plan(const slm_engine *e, const slm_session_options *options, slm_plan *out,
