@@ -15,6 +15,27 @@
     { "lm_head.weight", "language_model.lm_head.weight", NULL }
 #define GGUF_LAYER(rest) "blk.%u." rest ".weight"
 
+/* Names that all families share, and those of families with separate projections. */
+#define HF_SHARED                                                                               \
+    [SLOT_EMBED] = HF_TOP("embed_tokens.weight"), [SLOT_FINAL_NORM] = HF_TOP("norm.weight"),    \
+    [SLOT_OUTPUT] = HF_OUTPUT, [SLOT_ATTN_NORM] = HF_LAYER("input_layernorm.weight"),           \
+    [SLOT_O] = HF_LAYER("self_attn.o_proj.weight"),                                             \
+    [SLOT_DOWN] = HF_LAYER("mlp.down_proj.weight")
+#define HF_SEPARATE                                                                             \
+    [SLOT_Q] = HF_LAYER("self_attn.q_proj.weight"),                                             \
+    [SLOT_K] = HF_LAYER("self_attn.k_proj.weight"),                                             \
+    [SLOT_V] = HF_LAYER("self_attn.v_proj.weight"),                                             \
+    [SLOT_GATE] = HF_LAYER("mlp.gate_proj.weight"), [SLOT_UP] = HF_LAYER("mlp.up_proj.weight")
+#define GGUF_SHARED                                                                             \
+    [SLOT_EMBED] = "token_embd.weight", [SLOT_FINAL_NORM] = "output_norm.weight",               \
+    [SLOT_OUTPUT] = "output.weight", [SLOT_ATTN_NORM] = GGUF_LAYER("attn_norm"),                \
+    [SLOT_O] = GGUF_LAYER("attn_output"), [SLOT_FFN_NORM] = GGUF_LAYER("ffn_norm"),             \
+    [SLOT_DOWN] = GGUF_LAYER("ffn_down")
+#define GGUF_SEPARATE                                                                           \
+    [SLOT_Q] = GGUF_LAYER("attn_q"), [SLOT_K] = GGUF_LAYER("attn_k"),                           \
+    [SLOT_V] = GGUF_LAYER("attn_v"), [SLOT_GATE] = GGUF_LAYER("ffn_gate"),                      \
+    [SLOT_UP] = GGUF_LAYER("ffn_up")
+
 const struct family family_gemma3 = {
     .name = "gemma3",
     .model_type = "gemma3",
@@ -37,39 +58,20 @@ const struct family family_gemma3 = {
                   .query_scalar = 256, .window_every = 6, .theta = 1e6, .theta_sliding = 1e4, .eps = 1e-6,
                   .tied = true },
     .hf_names = {
-        [SLOT_EMBED] = HF_TOP("embed_tokens.weight"),
-        [SLOT_FINAL_NORM] = HF_TOP("norm.weight"),
-        [SLOT_OUTPUT] = HF_OUTPUT,
-        [SLOT_ATTN_NORM] = HF_LAYER("input_layernorm.weight"),
-        [SLOT_Q] = HF_LAYER("self_attn.q_proj.weight"),
-        [SLOT_K] = HF_LAYER("self_attn.k_proj.weight"),
-        [SLOT_V] = HF_LAYER("self_attn.v_proj.weight"),
+        HF_SHARED,
+        HF_SEPARATE,
         [SLOT_Q_NORM] = HF_LAYER("self_attn.q_norm.weight"),
         [SLOT_K_NORM] = HF_LAYER("self_attn.k_norm.weight"),
-        [SLOT_O] = HF_LAYER("self_attn.o_proj.weight"),
         [SLOT_POST_ATTN_NORM] = HF_LAYER("post_attention_layernorm.weight"),
         [SLOT_FFN_NORM] = HF_LAYER("pre_feedforward_layernorm.weight"),
-        [SLOT_GATE] = HF_LAYER("mlp.gate_proj.weight"),
-        [SLOT_UP] = HF_LAYER("mlp.up_proj.weight"),
-        [SLOT_DOWN] = HF_LAYER("mlp.down_proj.weight"),
         [SLOT_POST_FFN_NORM] = HF_LAYER("post_feedforward_layernorm.weight"),
     },
     .gguf_names = {
-        [SLOT_EMBED] = "token_embd.weight",
-        [SLOT_FINAL_NORM] = "output_norm.weight",
-        [SLOT_OUTPUT] = "output.weight",
-        [SLOT_ATTN_NORM] = GGUF_LAYER("attn_norm"),
-        [SLOT_Q] = GGUF_LAYER("attn_q"),
-        [SLOT_K] = GGUF_LAYER("attn_k"),
-        [SLOT_V] = GGUF_LAYER("attn_v"),
+        GGUF_SHARED,
+        GGUF_SEPARATE,
         [SLOT_Q_NORM] = GGUF_LAYER("attn_q_norm"),
         [SLOT_K_NORM] = GGUF_LAYER("attn_k_norm"),
-        [SLOT_O] = GGUF_LAYER("attn_output"),
         [SLOT_POST_ATTN_NORM] = GGUF_LAYER("post_attention_norm"),
-        [SLOT_FFN_NORM] = GGUF_LAYER("ffn_norm"),
-        [SLOT_GATE] = GGUF_LAYER("ffn_gate"),
-        [SLOT_UP] = GGUF_LAYER("ffn_up"),
-        [SLOT_DOWN] = GGUF_LAYER("ffn_down"),
         [SLOT_POST_FFN_NORM] = GGUF_LAYER("post_ffw_norm"),
     },
     .vision_prefixes = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
@@ -90,36 +92,17 @@ const struct family family_qwen3 = {
     .tools = TOOLS_HERMES,
     .defaults = { .head_dim = 128, .context = 32768, .theta = 1e4, .eps = 1e-6 },
     .hf_names = {
-        [SLOT_EMBED] = HF_TOP("embed_tokens.weight"),
-        [SLOT_FINAL_NORM] = HF_TOP("norm.weight"),
-        [SLOT_OUTPUT] = HF_OUTPUT,
-        [SLOT_ATTN_NORM] = HF_LAYER("input_layernorm.weight"),
-        [SLOT_Q] = HF_LAYER("self_attn.q_proj.weight"),
-        [SLOT_K] = HF_LAYER("self_attn.k_proj.weight"),
-        [SLOT_V] = HF_LAYER("self_attn.v_proj.weight"),
+        HF_SHARED,
+        HF_SEPARATE,
         [SLOT_Q_NORM] = HF_LAYER("self_attn.q_norm.weight"),
         [SLOT_K_NORM] = HF_LAYER("self_attn.k_norm.weight"),
-        [SLOT_O] = HF_LAYER("self_attn.o_proj.weight"),
         [SLOT_FFN_NORM] = HF_LAYER("post_attention_layernorm.weight"),
-        [SLOT_GATE] = HF_LAYER("mlp.gate_proj.weight"),
-        [SLOT_UP] = HF_LAYER("mlp.up_proj.weight"),
-        [SLOT_DOWN] = HF_LAYER("mlp.down_proj.weight"),
     },
     .gguf_names = {
-        [SLOT_EMBED] = "token_embd.weight",
-        [SLOT_FINAL_NORM] = "output_norm.weight",
-        [SLOT_OUTPUT] = "output.weight",
-        [SLOT_ATTN_NORM] = GGUF_LAYER("attn_norm"),
-        [SLOT_Q] = GGUF_LAYER("attn_q"),
-        [SLOT_K] = GGUF_LAYER("attn_k"),
-        [SLOT_V] = GGUF_LAYER("attn_v"),
+        GGUF_SHARED,
+        GGUF_SEPARATE,
         [SLOT_Q_NORM] = GGUF_LAYER("attn_q_norm"),
         [SLOT_K_NORM] = GGUF_LAYER("attn_k_norm"),
-        [SLOT_O] = GGUF_LAYER("attn_output"),
-        [SLOT_FFN_NORM] = GGUF_LAYER("ffn_norm"),
-        [SLOT_GATE] = GGUF_LAYER("ffn_gate"),
-        [SLOT_UP] = GGUF_LAYER("ffn_up"),
-        [SLOT_DOWN] = GGUF_LAYER("ffn_down"),
     },
 };
 
@@ -139,32 +122,13 @@ const struct family family_smollm3 = {
     .defaults = { .vocab = 128256, .heads = 16, .kv_heads = 4, .context = 32768, .theta = 2e6, .eps = 1e-6,
                   .head_dim_divides = true, .tied = true },
     .hf_names = {
-        [SLOT_EMBED] = HF_TOP("embed_tokens.weight"),
-        [SLOT_FINAL_NORM] = HF_TOP("norm.weight"),
-        [SLOT_OUTPUT] = HF_OUTPUT,
-        [SLOT_ATTN_NORM] = HF_LAYER("input_layernorm.weight"),
-        [SLOT_Q] = HF_LAYER("self_attn.q_proj.weight"),
-        [SLOT_K] = HF_LAYER("self_attn.k_proj.weight"),
-        [SLOT_V] = HF_LAYER("self_attn.v_proj.weight"),
-        [SLOT_O] = HF_LAYER("self_attn.o_proj.weight"),
+        HF_SHARED,
+        HF_SEPARATE,
         [SLOT_FFN_NORM] = HF_LAYER("post_attention_layernorm.weight"),
-        [SLOT_GATE] = HF_LAYER("mlp.gate_proj.weight"),
-        [SLOT_UP] = HF_LAYER("mlp.up_proj.weight"),
-        [SLOT_DOWN] = HF_LAYER("mlp.down_proj.weight"),
     },
     .gguf_names = {
-        [SLOT_EMBED] = "token_embd.weight",
-        [SLOT_FINAL_NORM] = "output_norm.weight",
-        [SLOT_OUTPUT] = "output.weight",
-        [SLOT_ATTN_NORM] = GGUF_LAYER("attn_norm"),
-        [SLOT_Q] = GGUF_LAYER("attn_q"),
-        [SLOT_K] = GGUF_LAYER("attn_k"),
-        [SLOT_V] = GGUF_LAYER("attn_v"),
-        [SLOT_O] = GGUF_LAYER("attn_output"),
-        [SLOT_FFN_NORM] = GGUF_LAYER("ffn_norm"),
-        [SLOT_GATE] = GGUF_LAYER("ffn_gate"),
-        [SLOT_UP] = GGUF_LAYER("ffn_up"),
-        [SLOT_DOWN] = GGUF_LAYER("ffn_down"),
+        GGUF_SHARED,
+        GGUF_SEPARATE,
     },
 };
 
@@ -185,28 +149,17 @@ const struct family family_phi3 = {
     .tools = TOOLS_PHI4,
     .defaults = { .context = 4096, .theta = 1e4, .eps = 1e-5, .head_dim_divides = true },
     .hf_names = {
-        [SLOT_EMBED] = HF_TOP("embed_tokens.weight"),
-        [SLOT_FINAL_NORM] = HF_TOP("norm.weight"),
-        [SLOT_OUTPUT] = HF_OUTPUT,
-        [SLOT_ATTN_NORM] = HF_LAYER("input_layernorm.weight"),
+        HF_SHARED,
         [SLOT_QKV] = HF_LAYER("self_attn.qkv_proj.weight"),
-        [SLOT_O] = HF_LAYER("self_attn.o_proj.weight"),
         [SLOT_FFN_NORM] = HF_LAYER("post_attention_layernorm.weight"),
         [SLOT_GATE_UP] = HF_LAYER("mlp.gate_up_proj.weight"),
-        [SLOT_DOWN] = HF_LAYER("mlp.down_proj.weight"),
     },
     .gguf_names = {
-        [SLOT_EMBED] = "token_embd.weight",
-        [SLOT_FINAL_NORM] = "output_norm.weight",
-        [SLOT_OUTPUT] = "output.weight",
+        GGUF_SHARED,
         [SLOT_ROPE_LONG] = "rope_factors_long.weight",
         [SLOT_ROPE_SHORT] = "rope_factors_short.weight",
-        [SLOT_ATTN_NORM] = GGUF_LAYER("attn_norm"),
         [SLOT_QKV] = GGUF_LAYER("attn_qkv"),
-        [SLOT_O] = GGUF_LAYER("attn_output"),
-        [SLOT_FFN_NORM] = GGUF_LAYER("ffn_norm"),
         [SLOT_GATE_UP] = GGUF_LAYER("ffn_up"), /* holds gate, then up */
-        [SLOT_DOWN] = GGUF_LAYER("ffn_down"),
     },
 };
 

@@ -54,11 +54,13 @@ slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct 
     return SLM_OK;
 }
 
-static slm_err read_facts(slm_engine *e, const struct parts *p, const char *hint, slm_why *why) {
+slm_err parts_facts(const struct parts *p, const struct tensors *t, const char *hint,
+                    struct facts *out, bool *there, slm_why *why) {
     struct mapping config, generation;
-    if (e->tensors != NULL && e->tensors->gguf != NULL) {
-        TRY(facts_from_gguf(&e->hooks, e->tensors, hint, &e->facts, why));
-        e->has_facts = true;
+    *there = false;
+    if (t != NULL && t->gguf != NULL) {
+        TRY(facts_from_gguf(p->hooks, t, hint, out, why));
+        *there = true;
         return SLM_OK;
     }
     TRY(parts_map(p, "config.json", (size_t)16 << 20, &config, why));
@@ -66,12 +68,11 @@ static slm_err read_facts(slm_engine *e, const struct parts *p, const char *hint
         return SLM_OK;
     slm_err err = parts_map(p, "generation_config.json", (size_t)1 << 20, &generation, why);
     if (err == SLM_OK)
-        err =
-            facts_from_config(&e->hooks, (const char *)config.data, config.size,
-                              (const char *)generation.data, generation.size, hint, &e->facts, why);
+        err = facts_from_config(p->hooks, (const char *)config.data, config.size,
+                                (const char *)generation.data, generation.size, hint, out, why);
     file_unmap(&config);
     file_unmap(&generation);
-    e->has_facts = err == SLM_OK;
+    *there = err == SLM_OK;
     return err;
 }
 
@@ -115,12 +116,12 @@ static void note_thinking(slm_engine *e) {
     if (e->tokenizer == NULL || !e->has_facts)
         return;
     if ((m->think == THINK_NONE || e->facts.known == NULL) && e->chat != NULL &&
-        template_mentions(e->chat, "<think>"))
+        template_mentions(e->chat, THINK_OPEN))
         m->think = template_mentions(e->chat, "enable_thinking") ? THINK_DEFAULT_ON : THINK_ALWAYS;
     if (m->think == THINK_NONE)
         return;
-    e->think_open = token_id_of(e->tokenizer, "<think>", 7);
-    e->think_close = token_id_of(e->tokenizer, "</think>", 8);
+    e->think_open = token_id_of(e->tokenizer, THINK_OPEN, strlen(THINK_OPEN));
+    e->think_close = token_id_of(e->tokenizer, THINK_CLOSE, strlen(THINK_CLOSE));
 }
 
 /* ------------------------------------------------------------------ open */
@@ -155,8 +156,6 @@ static slm_err note_types(slm_engine *e, slm_why *why) {
     buf_free(&b);
     return ok ? SLM_OK : fail_nomem(why, "type summary", 1024);
 }
-
-static slm_err bind(slm_engine *e, const slm_engine_options *o, slm_why *why);
 
 static slm_err need_parts(const slm_engine *e, const struct parts *p, unsigned need, slm_why *why) {
     const char *missing = (need & SLM_WEIGHTS) && e->tensors == NULL
@@ -219,37 +218,6 @@ static slm_err open_tensors(slm_engine *e, const struct parts *p, slm_why *why) 
     return SLM_OK;
 }
 
-static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_options *o,
-                    slm_why *why) {
-    e->container = "none";
-    e->name = p->path != NULL ? base_name(e, p->path) : "";
-    if (e->name == NULL)
-        return fail_nomem(why, "name", 0);
-    TRY(open_tensors(e, p, why));
-    TRY(read_facts(e, p, o->id_hint != NULL ? o->id_hint : e->name, why));
-    if (e->tensors != NULL && e->tensors->gguf != NULL)
-        TRY(vocab_from_gguf(e, o->want | o->need, why));
-    else
-        TRY(vocab_from_parts(e, p, o->want | o->need, why));
-    const char *bos = e->has_facts && e->bos_text == NULL ? e->facts.m.family->bos_text : NULL;
-    if (bos != NULL && (e->bos_text = arena_strdup(&e->arena, bos, strlen(bos))) == NULL)
-        return fail_nomem(why, "special token", strlen(bos));
-    if (e->tokenizer != NULL && e->chat != NULL)
-        tokenizer_mark_control(e->tokenizer, e->chat_source, e->chat_size);
-    TRY(need_parts(e, p, o->need, why));
-    TRY(check_vocabulary(e, why));
-    TRY(vocab_estimate(e, p, o->want | o->need, why));
-    TRY(note_types(e, why));
-    note_thinking(e);
-    if (!e->has_facts)
-        return SLM_OK;
-    model_sampling(&e->facts.m, &e->sampling, &e->sampling_no_think);
-    if (e->facts.known != NULL || e->facts.m.name != NULL)
-        e->name = e->facts.m.name;
-    TRY(note_allowed(e, why));
-    return e->tensors != NULL && ((o->want | o->need) & SLM_WEIGHTS) ? bind(e, o, why) : SLM_OK;
-}
-
 /* progress of packing, told to the caller as bytes */
 struct told {
     const slm_engine_options *options;
@@ -272,6 +240,38 @@ static slm_err bind(slm_engine *e, const slm_engine_options *o, slm_why *why) {
     pool_free(n.pool);
     e->bound = err == SLM_OK;
     return err;
+}
+
+static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_options *o,
+                    slm_why *why) {
+    e->container = "none";
+    e->name = p->path != NULL ? base_name(e, p->path) : "";
+    if (e->name == NULL)
+        return fail_nomem(why, "name", 0);
+    TRY(open_tensors(e, p, why));
+    TRY(parts_facts(p, e->tensors, o->id_hint != NULL ? o->id_hint : e->name, &e->facts,
+                    &e->has_facts, why));
+    if (e->tensors != NULL && e->tensors->gguf != NULL)
+        TRY(vocab_from_gguf(e, o->want | o->need, why));
+    else
+        TRY(vocab_from_parts(e, p, o->want | o->need, why));
+    const char *bos = e->has_facts && e->bos_text == NULL ? e->facts.m.family->bos_text : NULL;
+    if (bos != NULL && (e->bos_text = arena_strdup(&e->arena, bos, strlen(bos))) == NULL)
+        return fail_nomem(why, "special token", strlen(bos));
+    if (e->tokenizer != NULL && e->chat != NULL)
+        tokenizer_mark_control(e->tokenizer, e->chat_source, e->chat_size);
+    TRY(need_parts(e, p, o->need, why));
+    TRY(check_vocabulary(e, why));
+    TRY(vocab_estimate(e, p, o->want | o->need, why));
+    TRY(note_types(e, why));
+    note_thinking(e);
+    if (!e->has_facts)
+        return SLM_OK;
+    model_sampling(&e->facts.m, &e->sampling, &e->sampling_no_think);
+    if (e->facts.known != NULL || e->facts.m.name != NULL)
+        e->name = e->facts.m.name;
+    TRY(note_allowed(e, why));
+    return e->tensors != NULL && ((o->want | o->need) & SLM_WEIGHTS) ? bind(e, o, why) : SLM_OK;
 }
 
 static slm_err open_parts(struct parts *p, const slm_engine_options *options, slm_engine **out,

@@ -15,6 +15,10 @@
 #include "slm.h"
 #include "token/token.h"
 
+/* How models that think mark their reasoning. */
+#define THINK_OPEN "<think>"
+#define THINK_CLOSE "</think>"
+
 struct slm_engine {
     struct slm_hooks hooks;
     struct arena arena; /* strings that info points to */
@@ -53,6 +57,11 @@ slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct 
                   slm_why *why);
 /* Whether there is a file of that name. */
 slm_err parts_have(const struct parts *p, const char *name, bool *out, slm_why *why);
+
+/* Facts out of GGUF metadata, or of config.json and generation_config.json; *there is false when the
+ * model has neither. t may be NULL. */
+slm_err parts_facts(const struct parts *p, const struct tensors *t, const char *hint,
+                    struct facts *out, bool *there, slm_why *why);
 
 /* vocab.c: tokenizer, template and special tokens out of files or GGUF metadata */
 slm_err vocab_from_gguf(slm_engine *e, unsigned want, slm_why *why);

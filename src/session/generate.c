@@ -16,7 +16,7 @@
 /* Looks for stop strings across pieces: holds back what may be the beginning of one. */
 struct stopper {
     const char *const *stop;
-    size_t n_stop, longest;
+    size_t n_stop;
     char held[MAX_STOP_BYTES * 2];
     size_t n_held;
     bool found;
@@ -35,8 +35,7 @@ struct generation {
     bool refused;     /* a callback said stop */
     int32_t *closing; /* ids that close the thinking block when its budget is used up */
     size_t n_closing;
-    bool
-        cut_short; /* the block was closed for the model: markers that it writes later are not shown */
+    bool cut_short; /* closed for the model: markers that it writes later are not shown */
 };
 
 slm_generate_options slm_generate_default(void) {
@@ -122,7 +121,7 @@ static void put_id(struct generation *g, int32_t id) {
         return;
     if (id == e->think_open || id == e->think_close) {
         token_decoder_end(&g->decoder, &g->text);
-        buf_puts(&g->text, id == e->think_open ? "<think>" : "</think>");
+        buf_puts(&g->text, id == e->think_open ? THINK_OPEN : THINK_CLOSE);
     } else {
         token_decoder_put(&g->decoder, id, &g->text);
     }
@@ -263,9 +262,10 @@ static slm_err begin(struct generation *g, slm_why *why) {
     buf_printf(&g->text, "%*s", TEXT_ROOM, ""); /* reserve */
     if (e->tokenizer != NULL)
         token_decoder_init(&g->decoder, e->tokenizer, true);
-    think_parser_init(&g->think, "<think>", "</think>", o->in_thinking, on_part, g);
+    think_parser_init(&g->think, THINK_OPEN, THINK_CLOSE, o->in_thinking, on_part, g);
     if (o->think_budget > 0 && e->think_close >= 0) {
-        struct token_piece piece = { "\n</think>\n\n", 11, false };
+        static const char close[] = "\n" THINK_CLOSE "\n\n";
+        struct token_piece piece = { close, sizeof close - 1, false };
         TRY(tokenizer_encode(e->tokenizer, &piece, 1, 0, &g->closing, &g->n_closing, why));
     }
     return g->text.err == SLM_OK ? SLM_OK : fail_nomem(why, "text", TEXT_ROOM);

@@ -9,7 +9,8 @@
 #include "base/json.h"
 #include "session/quantize.h"
 
-slm_err metadata_copy(const struct source *in, uint32_t file_type, struct gguf_writer *w, slm_why *why) {
+slm_err metadata_copy(const struct source *in, uint32_t file_type, struct gguf_writer *w,
+                      slm_why *why) {
     const struct gguf *g = in->tensors->gguf;
     slm_err err = SLM_OK;
     for (uint32_t i = 0; i < gguf_count(g) && err == SLM_OK; i++) {
@@ -22,7 +23,9 @@ slm_err metadata_copy(const struct source *in, uint32_t file_type, struct gguf_w
         err = gguf_put_u32(w, "general.file_type", file_type);
     if (err == SLM_OK)
         err = gguf_put_u32(w, "general.quantization_version", 2);
-    return err == SLM_OK ? SLM_OK : fail(why, err, SLM_NO_OFFSET, "metadata cannot be written: %s", err_text(err));
+    return err == SLM_OK
+               ? SLM_OK
+               : fail(why, err, SLM_NO_OFFSET, "metadata cannot be written: %s", err_text(err));
 }
 
 /* ------------------------------------------------------------------ architecture */
@@ -57,7 +60,8 @@ static void arch_str(struct arch_writer *a, const char *name, const char *s) {
 }
 
 /* Which layers slide, where that is not what every reader of the family assumes. */
-static slm_err put_pattern(const struct arch_writer *a, const struct model *m, const struct slm_hooks *h, slm_why *why) {
+static slm_err put_pattern(const struct arch_writer *a, const struct model *m,
+                           const struct slm_hooks *h, slm_why *why) {
     const char *usual = m->family->default_pattern;
     char k[128];
     bool same = true, known = true;
@@ -69,20 +73,23 @@ static slm_err put_pattern(const struct arch_writer *a, const struct model *m, c
     if (same)
         return SLM_OK;
     if (!known || !m->family->sliding_pattern)
-        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET, "GGUF has no key for the layers '%.64s' of this model; usual are '%s'",
+        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "GGUF has no key for the layers '%.64s' of this model; usual are '%s'",
                     m->pattern, usual);
     int32_t *flags = mem_alloc(h, m->layers, sizeof *flags);
     if (flags == NULL)
         return fail_nomem(why, "kinds of layers", m->layers * sizeof *flags);
     for (uint32_t i = 0; i < m->layers; i++)
         flags[i] = pattern_at(m->pattern, i) == 's';
-    slm_err err = gguf_put_i32s(a->w, key(a, "attention.sliding_window_pattern", k), flags, m->layers);
+    slm_err err =
+        gguf_put_i32s(a->w, key(a, "attention.sliding_window_pattern", k), flags, m->layers);
     mem_free(h, flags);
     return err;
 }
 
-static slm_err put_arch(const struct model *m, const struct slm_hooks *h, struct gguf_writer *w, slm_why *why) {
-    struct arch_writer a = {.w = w, .arch = m->family->gguf_arch};
+static slm_err put_arch(const struct model *m, const struct slm_hooks *h, struct gguf_writer *w,
+                        slm_why *why) {
+    struct arch_writer a = { .w = w, .arch = m->family->gguf_arch };
     arch_u32(&a, "block_count", m->layers);
     arch_u32(&a, "context_length", m->context);
     arch_u32(&a, "embedding_length", m->hidden);
@@ -116,16 +123,17 @@ static slm_err put_arch(const struct model *m, const struct slm_hooks *h, struct
 
 struct vocabulary {
     struct arena arena;
-    const char **text;  /* [n] NULL: no such id */
+    const char **text; /* [n] NULL: no such id */
     size_t *len;
     int32_t *type;
-    uint32_t n;         /* rows of the embedding */
+    uint32_t n; /* rows of the embedding */
     const char **merge;
     size_t *merge_len;
     size_t n_merges, cap_merges;
 };
 
-static slm_err keep(struct vocabulary *v, int64_t id, const char *s, size_t n, int32_t type, slm_why *why) {
+static slm_err keep(struct vocabulary *v, int64_t id, const char *s, size_t n, int32_t type,
+                    slm_why *why) {
     if (id < 0 || id >= v->n)
         return SLM_OK; /* a tokenizer may know ids that the model has no rows for */
     v->text[id] = arena_strdup(&v->arena, s, n);
@@ -145,7 +153,9 @@ static slm_err read_vocab(struct json_pull *p, struct vocabulary *v, bool spm, s
         snprintf(name, sizeof name, "%s", text);
         if (json_next(p) != PULL_NUMBER || !json_pull_int(p, &id))
             return json_pull_fail(p, SLM_E_FORMAT, "token '%s' has no id", name);
-        int32_t type = spm && n == 6 && memcmp(text, "<0x", 3) == 0 ? TT_BYTE : spm && strcmp(text, "<unk>") == 0 ? TT_UNKNOWN : TT_NORMAL;
+        int32_t type = spm && n == 6 && memcmp(text, "<0x", 3) == 0 ? TT_BYTE
+                       : spm && strcmp(text, "<unk>") == 0          ? TT_UNKNOWN
+                                                                    : TT_NORMAL;
         TRY(keep(v, id, text, n, type, why));
     }
     return p->err;
@@ -175,9 +185,11 @@ static slm_err read_merges(struct json_pull *p, struct vocabulary *v, slm_why *w
         const char *a = NULL, *pair;
         size_t na = 0, n;
         if (e == PULL_ARRAY) {
-            if (json_next(p) != PULL_STRING || (na = p->n, a = arena_strdup(&v->arena, p->text, na)) == NULL ||
+            if (json_next(p) != PULL_STRING ||
+                (na = p->n, a = arena_strdup(&v->arena, p->text, na)) == NULL ||
                 json_next(p) != PULL_STRING)
-                return json_pull_fail(p, SLM_E_FORMAT, "merge %zu is no pair of strings", v->n_merges);
+                return json_pull_fail(p, SLM_E_FORMAT, "merge %zu is no pair of strings",
+                                      v->n_merges);
             char *both = arena_alloc(&v->arena, na + 1 + p->n + 1, 1);
             if (both == NULL)
                 return fail_nomem(why, "merge", na + p->n);
@@ -188,7 +200,8 @@ static slm_err read_merges(struct json_pull *p, struct vocabulary *v, slm_why *w
             both[n] = '\0';
             pair = both;
             if (json_next(p) != PULL_ARRAY_END)
-                return json_pull_fail(p, SLM_E_FORMAT, "merge %zu has more than two parts", v->n_merges);
+                return json_pull_fail(p, SLM_E_FORMAT, "merge %zu has more than two parts",
+                                      v->n_merges);
         } else {
             n = p->n;
             pair = arena_strdup(&v->arena, p->text, n);
@@ -203,7 +216,8 @@ static slm_err read_merges(struct json_pull *p, struct vocabulary *v, slm_why *w
 
 static slm_err read_model(struct json_pull *p, struct vocabulary *v, bool spm, slm_why *why) {
     for (enum json_event e; (e = json_next(p)) == PULL_KEY;) {
-        bool vocab = p->n == 5 && memcmp(p->text, "vocab", 5) == 0, merges = p->n == 6 && memcmp(p->text, "merges", 6) == 0;
+        bool vocab = p->n == 5 && memcmp(p->text, "vocab", 5) == 0,
+             merges = p->n == 6 && memcmp(p->text, "merges", 6) == 0;
         enum json_event first = json_next(p);
         if (vocab && first == PULL_OBJECT)
             TRY(read_vocab(p, v, spm, why));
@@ -242,14 +256,16 @@ static slm_err read_added(struct json_pull *p, struct vocabulary *v, slm_why *wh
     return p->err;
 }
 
-static slm_err read_tokenizer(const struct source *in, const struct mapping *map, struct vocabulary *v, bool spm, slm_why *why) {
+static slm_err read_tokenizer(const struct source *in, const struct mapping *map,
+                              struct vocabulary *v, bool spm, slm_why *why) {
     struct json_pull p;
     slm_err err = SLM_OK;
     json_pull_init(&p, &in->hooks, (const char *)map->data, map->size, why);
     if (json_next(&p) != PULL_OBJECT)
         err = json_pull_fail(&p, SLM_E_FORMAT, "not an object");
     while (err == SLM_OK && json_next(&p) == PULL_KEY) {
-        bool model = p.n == 5 && memcmp(p.text, "model", 5) == 0, added = p.n == 12 && memcmp(p.text, "added_tokens", 12) == 0;
+        bool model = p.n == 5 && memcmp(p.text, "model", 5) == 0,
+             added = p.n == 12 && memcmp(p.text, "added_tokens", 12) == 0;
         enum json_event first = json_next(&p);
         if (model && first == PULL_OBJECT)
             err = read_model(&p, v, spm, why);
@@ -275,7 +291,8 @@ static slm_err fill_holes(struct vocabulary *v, slm_why *why) {
     return SLM_OK;
 }
 
-static slm_err put_arrays(const struct vocabulary *v, bool spm, struct gguf_writer *w, slm_why *why) {
+static slm_err put_arrays(const struct vocabulary *v, bool spm, struct gguf_writer *w,
+                          slm_why *why) {
     TRY(gguf_put_strs(w, "tokenizer.ggml.tokens", v->text, v->len, v->n));
     TRY(gguf_put_i32s(w, "tokenizer.ggml.token_type", v->type, v->n));
     if (!spm)
@@ -297,7 +314,8 @@ static slm_err put_arrays(const struct vocabulary *v, bool spm, struct gguf_writ
 }
 
 /* Whether the tokenizer puts a token in front of raw text, which no file but its own says: -1 or the id. */
-static slm_err find_bos(const struct source *in, const struct mapping *map, int32_t *bos, slm_why *why) {
+static slm_err find_bos(const struct source *in, const struct mapping *map, int32_t *bos,
+                        slm_why *why) {
     struct tokenizer *t;
     TRY(tokenizer_from_json(&in->hooks, (const char *)map->data, map->size, &t, why));
     *bos = tokenizer_bos(t);
@@ -306,10 +324,11 @@ static slm_err find_bos(const struct source *in, const struct mapping *map, int3
 }
 
 /* *bos: what the tokenizer puts in front, -1 nothing. */
-static slm_err put_tokenizer(const struct source *in, struct gguf_writer *w, int32_t *bos, slm_why *why) {
+static slm_err put_tokenizer(const struct source *in, struct gguf_writer *w, int32_t *bos,
+                             slm_why *why) {
     const struct model *m = &in->facts.m;
     bool spm = strcmp(m->family->gguf_tokenizer, "llama") == 0;
-    struct vocabulary v = {.n = m->vocab};
+    struct vocabulary v = { .n = m->vocab };
     struct mapping map;
     slm_err err = SLM_OK;
     TRY(parts_map(&in->parts, "tokenizer.json", (size_t)256 << 20, &map, why));
@@ -331,9 +350,11 @@ static slm_err put_tokenizer(const struct source *in, struct gguf_writer *w, int
     if (err == SLM_OK)
         err = fill_holes(&v, why);
     if (err == SLM_OK)
-        err = gguf_put_str(w, "tokenizer.ggml.model", m->family->gguf_tokenizer, strlen(m->family->gguf_tokenizer));
+        err = gguf_put_str(w, "tokenizer.ggml.model", m->family->gguf_tokenizer,
+                           strlen(m->family->gguf_tokenizer));
     if (err == SLM_OK)
-        err = gguf_put_str(w, "tokenizer.ggml.pre", m->family->gguf_pre, strlen(m->family->gguf_pre));
+        err =
+            gguf_put_str(w, "tokenizer.ggml.pre", m->family->gguf_pre, strlen(m->family->gguf_pre));
     if (err == SLM_OK)
         err = put_arrays(&v, spm, w, why);
     arena_free(&v.arena);
@@ -347,8 +368,9 @@ static slm_err put_special_ids(const struct model *m, int32_t added, struct gguf
     TRY(gguf_put_bool(w, "tokenizer.ggml.add_bos_token", added >= 0));
     if (bos >= 0)
         TRY(gguf_put_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)bos));
-    static const char *const stops[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                        "tokenizer.ggml.eom_token_id"};
+    static const char *const stops[] = { "tokenizer.ggml.eos_token_id",
+                                         "tokenizer.ggml.eot_token_id",
+                                         "tokenizer.ggml.eom_token_id" };
     for (size_t i = 0; i < ARRAY_LEN(stops) && m->stop[i] >= 0; i++)
         TRY(gguf_put_u32(w, stops[i], (uint32_t)m->stop[i]));
     return SLM_OK;
@@ -370,7 +392,8 @@ static slm_err put_template(const struct source *in, struct gguf_writer *w, slm_
     slm_err err = json_text((const char *)map.data, map.size, &config, why);
     const json_t *t = err == SLM_OK ? config_template(config) : NULL;
     if (t != NULL)
-        err = gguf_put_str(w, "tokenizer.chat_template", json_string_value(t), json_string_length(t));
+        err =
+            gguf_put_str(w, "tokenizer.chat_template", json_string_value(t), json_string_length(t));
     json_decref(config);
     file_unmap(&map);
     return err;
@@ -412,8 +435,9 @@ static slm_err put_general(const struct source *in, uint32_t file_type, struct g
     return SLM_OK;
 }
 
-slm_err metadata_from_folder(const struct source *in, uint32_t file_type, struct gguf_writer *w, slm_why *why) {
-    slm_why detail = {.code = SLM_OK};
+slm_err metadata_from_folder(const struct source *in, uint32_t file_type, struct gguf_writer *w,
+                             slm_why *why) {
+    slm_why detail = { .code = SLM_OK };
     int32_t bos = -1;
     slm_err err = put_general(in, file_type, w);
     if (err == SLM_OK)

@@ -22,28 +22,28 @@
 
 struct recipe {
     const char *name, *note;
-    enum dtype base;     /* matrices in general */
-    enum dtype embed;    /* embedding and output */
-    enum dtype more;     /* attention values and ffn down of the layers that matter most */
-    uint32_t file_type;  /* GGUF general.file_type */
+    enum dtype base;    /* matrices in general */
+    enum dtype embed;   /* embedding and output */
+    enum dtype more;    /* attention values and ffn down of the layers that matter most */
+    uint32_t file_type; /* GGUF general.file_type */
 };
 static const struct recipe recipes[] = {
-    {"f32", "float32, for checking", DT_F32, DT_F32, DT_F32, 0},
-    {"f16", "half precision", DT_F16, DT_F16, DT_F16, 1},
-    {"bf16", "as the vendors publish", DT_BF16, DT_BF16, DT_BF16, 32},
-    {"q8_0", "nearly lossless, half of bf16", DT_Q8_0, DT_Q8_0, DT_Q8_0, 7},
-    {"q6_k", "very close, 6.6 bits per weight", DT_Q6_K, DT_Q6_K, DT_Q6_K, 18},
-    {"q5_k_m", "close, 5.7 bits", DT_Q5_K, DT_Q6_K, DT_Q6_K, 17},
-    {"q4_k_m", "the usual choice, 4.8 bits", DT_Q4_K, DT_Q6_K, DT_Q6_K, 15},
-    {"q4_k_s", "4.6 bits", DT_Q4_K, DT_Q6_K, DT_Q4_K, 14},
-    {"q3_k_m", "3.9 bits, visibly worse", DT_Q3_K, DT_Q6_K, DT_Q5_K, 12},
-    {"q2_k", "3.0 bits, for when nothing else fits", DT_Q2_K, DT_Q6_K, DT_Q3_K, 10},
-    {"q4_0", "4.5 bits, simple blocks, fastest prompt", DT_Q4_0, DT_Q6_K, DT_Q4_0, 2},
-    {"q4_1", "5 bits, simple blocks with a minimum", DT_Q4_1, DT_Q6_K, DT_Q4_1, 3},
-    {"q5_0", "5.5 bits, simple blocks", DT_Q5_0, DT_Q6_K, DT_Q5_0, 8},
-    {"q5_1", "6 bits, simple blocks with a minimum", DT_Q5_1, DT_Q6_K, DT_Q5_1, 9},
-    {"iq4_nl", "4.5 bits, uneven levels", DT_IQ4_NL, DT_Q6_K, DT_IQ4_NL, 25},
-    {"iq4_xs", "4.3 bits, uneven levels", DT_IQ4_XS, DT_Q6_K, DT_Q5_K, 30},
+    { "f32", "float32, for checking", DT_F32, DT_F32, DT_F32, 0 },
+    { "f16", "half precision", DT_F16, DT_F16, DT_F16, 1 },
+    { "bf16", "as the vendors publish", DT_BF16, DT_BF16, DT_BF16, 32 },
+    { "q8_0", "nearly lossless, half of bf16", DT_Q8_0, DT_Q8_0, DT_Q8_0, 7 },
+    { "q6_k", "very close, 6.6 bits per weight", DT_Q6_K, DT_Q6_K, DT_Q6_K, 18 },
+    { "q5_k_m", "close, 5.7 bits", DT_Q5_K, DT_Q6_K, DT_Q6_K, 17 },
+    { "q4_k_m", "the usual choice, 4.8 bits", DT_Q4_K, DT_Q6_K, DT_Q6_K, 15 },
+    { "q4_k_s", "4.6 bits", DT_Q4_K, DT_Q6_K, DT_Q4_K, 14 },
+    { "q3_k_m", "3.9 bits, visibly worse", DT_Q3_K, DT_Q6_K, DT_Q5_K, 12 },
+    { "q2_k", "3.0 bits, for when nothing else fits", DT_Q2_K, DT_Q6_K, DT_Q3_K, 10 },
+    { "q4_0", "4.5 bits, simple blocks, fastest prompt", DT_Q4_0, DT_Q6_K, DT_Q4_0, 2 },
+    { "q4_1", "5 bits, simple blocks with a minimum", DT_Q4_1, DT_Q6_K, DT_Q4_1, 3 },
+    { "q5_0", "5.5 bits, simple blocks", DT_Q5_0, DT_Q6_K, DT_Q5_0, 8 },
+    { "q5_1", "6 bits, simple blocks with a minimum", DT_Q5_1, DT_Q6_K, DT_Q5_1, 9 },
+    { "iq4_nl", "4.5 bits, uneven levels", DT_IQ4_NL, DT_Q6_K, DT_IQ4_NL, 25 },
+    { "iq4_xs", "4.3 bits, uneven levels", DT_IQ4_XS, DT_Q6_K, DT_Q5_K, 30 },
 };
 
 const char *slm_quantize_type(size_t i, const char **note) {
@@ -69,16 +69,23 @@ static bool more_bits(uint32_t layer, uint32_t layers) {
 static enum dtype narrow_fallback(enum dtype t) {
     switch (t) {
     case DT_Q2_K:
-    case DT_Q3_K: return DT_Q4_0;
-    case DT_Q4_K: return DT_Q5_0;
-    case DT_Q5_K: return DT_Q5_1;
-    case DT_Q6_K: return DT_Q8_0;
-    case DT_IQ4_XS: return DT_IQ4_NL;
-    default: return t;
+    case DT_Q3_K:
+        return DT_Q4_0;
+    case DT_Q4_K:
+        return DT_Q5_0;
+    case DT_Q5_K:
+        return DT_Q5_1;
+    case DT_Q6_K:
+        return DT_Q8_0;
+    case DT_IQ4_XS:
+        return DT_IQ4_NL;
+    default:
+        return t;
     }
 }
 
-static enum dtype choose_type(const struct recipe *r, enum slot slot, uint32_t layer, uint32_t layers, uint64_t cols) {
+static enum dtype choose_type(const struct recipe *r, enum slot slot, uint32_t layer,
+                              uint32_t layers, uint64_t cols) {
     enum dtype t = r->base;
     size_t row;
     if (slot == SLOT_EMBED || slot == SLOT_OUTPUT)
@@ -94,13 +101,13 @@ static enum dtype choose_type(const struct recipe *r, enum slot slot, uint32_t l
 
 struct item {
     const struct tensor_info *from;
-    char name[128];       /* in GGUF */
-    enum slot slot;       /* SLOT_COUNT: unknown, copied as it is */
+    char name[128]; /* in GGUF */
+    enum slot slot; /* SLOT_COUNT: unknown, copied as it is */
     uint32_t layer;
     enum dtype type;
-    bool plus_one;        /* a norm of a 1 + w family */
-    uint32_t permute;     /* heads whose rows are interleaved, 0 none */
-    const float *values;  /* instead of from: rope factors */
+    bool plus_one;       /* a norm of a 1 + w family */
+    uint32_t permute;    /* heads whose rows are interleaved, 0 none */
+    const float *values; /* instead of from: rope factors */
     uint64_t n_values;
 };
 
@@ -119,7 +126,8 @@ static int64_t match_layer(const char *pattern, const char *name) {
     return strcmp(p, mark + 2) == 0 ? layer : -1;
 }
 
-static bool match_slot(const struct family *f, bool gguf, const char *name, enum slot *slot, uint32_t *layer) {
+static bool match_slot(const struct family *f, bool gguf, const char *name, enum slot *slot,
+                       uint32_t *layer) {
     for (int s = 0; s < SLOT_COUNT; s++)
         for (int a = 0; a < (gguf ? 1 : NAME_ALIASES); a++) {
             const char *pattern = gguf ? f->gguf_names[s] : f->hf_names[s][a];
@@ -142,15 +150,16 @@ static void gguf_name(const struct family *f, enum slot slot, uint32_t layer, ch
 }
 
 static bool is_norm(enum slot s) {
-    return s == SLOT_FINAL_NORM || s == SLOT_ATTN_NORM || s == SLOT_Q_NORM || s == SLOT_K_NORM || s == SLOT_POST_ATTN_NORM ||
-           s == SLOT_FFN_NORM || s == SLOT_POST_FFN_NORM;
+    return s == SLOT_FINAL_NORM || s == SLOT_ATTN_NORM || s == SLOT_Q_NORM || s == SLOT_K_NORM ||
+           s == SLOT_POST_ATTN_NORM || s == SLOT_FFN_NORM || s == SLOT_POST_FFN_NORM;
 }
 
 /* Fills in what becomes of one tensor; false if it is left out. */
-static bool plan_item(const struct source *in, const struct recipe *r, const struct tensor_info *t, struct item *it) {
+static bool plan_item(const struct source *in, const struct recipe *r, const struct tensor_info *t,
+                      struct item *it) {
     const struct family *f = in->facts.m.family;
     bool gguf = in->tensors->gguf != NULL;
-    *it = (struct item){.from = t, .slot = SLOT_COUNT, .type = t->dtype};
+    *it = (struct item){ .from = t, .slot = SLOT_COUNT, .type = t->dtype };
     if (!match_slot(f, gguf, t->name, &it->slot, &it->layer)) {
         if (!gguf)
             return false; /* image tower and the like */
@@ -180,8 +189,8 @@ struct job {
     uint64_t cols, first, n; /* rows first..first+n */
     size_t in_row, out_row;
     uint64_t rows;
-    float *floats;           /* [n][cols] */
-    uint8_t *out;            /* [n][out_row] */
+    float *floats; /* [n][cols] */
+    uint8_t *out;  /* [n][out_row] */
     struct ticket ticket;
 };
 
@@ -222,15 +231,17 @@ static slm_err step(struct progress *p, uint64_t bytes, slm_why *why) {
     return SLM_OK;
 }
 
-static slm_err write_converted(const struct source *in, const struct item *it, struct pool *pool, struct gguf_writer *w,
-                               struct progress *p, slm_why *why) {
+static slm_err write_converted(const struct source *in, const struct item *it, struct pool *pool,
+                               struct gguf_writer *w, struct progress *p, slm_why *why) {
     const struct tensor_info *t = it->from;
-    struct job j = {.it = it, .cols = t->dims[t->n_dims - 1], .rows = 1};
+    struct job j = { .it = it, .cols = t->dims[t->n_dims - 1], .rows = 1 };
     slm_err err = SLM_OK;
     for (uint32_t d = 0; d + 1 < t->n_dims; d++)
         j.rows *= t->dims[d];
-    if (!dtype_row_bytes(t->dtype, j.cols, &j.in_row) || !dtype_row_bytes(it->type, j.cols, &j.out_row))
-        return fail(why, SLM_E_UNSUPPORTED, t->offset, "tensor '%s': rows of %llu do not fit its blocks", t->name,
+    if (!dtype_row_bytes(t->dtype, j.cols, &j.in_row) ||
+        !dtype_row_bytes(it->type, j.cols, &j.out_row))
+        return fail(why, SLM_E_UNSUPPORTED, t->offset,
+                    "tensor '%s': rows of %llu do not fit its blocks", t->name,
                     (unsigned long long)j.cols);
     uint64_t piece = PIECE_BYTES / (j.cols * sizeof(float));
     piece = piece == 0 ? 1 : piece > j.rows ? j.rows : piece;
@@ -251,11 +262,12 @@ static slm_err write_converted(const struct source *in, const struct item *it, s
     return err;
 }
 
-static slm_err write_item(const struct source *in, const struct item *it, struct pool *pool, struct gguf_writer *w,
-                          struct progress *p, slm_why *why) {
+static slm_err write_item(const struct source *in, const struct item *it, struct pool *pool,
+                          struct gguf_writer *w, struct progress *p, slm_why *why) {
     if (it->values != NULL)
         return gguf_write_data(w, it->values, (size_t)it->n_values * sizeof(float), why);
-    if (it->slot == SLOT_COUNT || (it->type == it->from->dtype && it->permute == 0 && !it->plus_one)) {
+    if (it->slot == SLOT_COUNT ||
+        (it->type == it->from->dtype && it->permute == 0 && !it->plus_one)) {
         TRY(gguf_write_data(w, it->from->data, (size_t)it->from->size, why));
         return step(p, it->from->size, why);
     }
@@ -269,11 +281,14 @@ static slm_err put_rope(const struct source *in, struct item *list, size_t *n) {
     const struct family *f = in->facts.m.family;
     if (in->tensors->gguf != NULL || r->kind != ROPE_LONG || f->gguf_names[SLOT_ROPE_LONG] == NULL)
         return SLM_OK;
-    const float *const values[] = {r->long_factors, r->short_factors};
-    const enum slot slots[] = {SLOT_ROPE_LONG, SLOT_ROPE_SHORT};
+    const float *const values[] = { r->long_factors, r->short_factors };
+    const enum slot slots[] = { SLOT_ROPE_LONG, SLOT_ROPE_SHORT };
     for (size_t i = 0; i < 2; i++) {
         struct item *it = &list[(*n)++];
-        *it = (struct item){.slot = slots[i], .type = DT_F32, .values = values[i], .n_values = in->facts.m.rotary / 2};
+        *it = (struct item){ .slot = slots[i],
+                             .type = DT_F32,
+                             .values = values[i],
+                             .n_values = in->facts.m.rotary / 2 };
         snprintf(it->name, sizeof it->name, "%s", f->gguf_names[slots[i]]);
     }
     return SLM_OK;
@@ -283,16 +298,18 @@ static slm_err declare(struct gguf_writer *w, const struct item *list, size_t n,
     for (size_t i = 0; i < n; i++) {
         const struct item *it = &list[i];
         slm_err err = it->values != NULL ? gguf_put_tensor(w, it->name, it->type, 1, &it->n_values)
-                                         : gguf_put_tensor(w, it->name, it->type, it->from->n_dims, it->from->dims);
+                                         : gguf_put_tensor(w, it->name, it->type, it->from->n_dims,
+                                                           it->from->dims);
         if (err != SLM_OK)
-            return fail(why, err, SLM_NO_OFFSET, "tensor '%s' cannot be written: %s", it->name, err_text(err));
+            return fail(why, err, SLM_NO_OFFSET, "tensor '%s' cannot be written: %s", it->name,
+                        err_text(err));
     }
     return SLM_OK;
 }
 
-static slm_err write_file(const struct source *in, const struct recipe *r, const slm_quantize_options *o,
-                          struct gguf_writer *w, slm_why *why) {
-    struct progress p = {.o = o};
+static slm_err write_file(const struct source *in, const struct recipe *r,
+                          const slm_quantize_options *o, struct gguf_writer *w, slm_why *why) {
+    struct progress p = { .o = o };
     struct pool *pool = NULL;
     size_t n = 0;
     slm_err err = SLM_OK;
@@ -316,25 +333,11 @@ out:
 }
 
 static slm_err open_source(struct source *in, const char *path, slm_why *why) {
-    in->parts = (struct parts){.hooks = &in->hooks, .path = path, .is_folder = dir_exists(path)};
+    in->parts = (struct parts){ .hooks = &in->hooks, .path = path, .is_folder = dir_exists(path) };
     TRY(tensors_open(&in->hooks, path, &in->tensors, why));
-    if (in->tensors->gguf != NULL) {
-        TRY(facts_from_gguf(&in->hooks, in->tensors, path, &in->facts, why));
-    } else {
-        struct mapping config, generation;
-        TRY(parts_map(&in->parts, "config.json", (size_t)16 << 20, &config, why));
-        if (config.data == NULL)
-            return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "%s has no config.json", path);
-        slm_err err = parts_map(&in->parts, "generation_config.json", (size_t)1 << 20, &generation, why);
-        if (err == SLM_OK)
-            err = facts_from_config(&in->hooks, (const char *)config.data, config.size, (const char *)generation.data,
-                                    generation.size, path, &in->facts, why);
-        file_unmap(&config);
-        file_unmap(&generation);
-        TRY(err);
-    }
-    in->has_facts = true;
-    return SLM_OK;
+    TRY(parts_facts(&in->parts, in->tensors, path, &in->facts, &in->has_facts, why));
+    return in->has_facts ? SLM_OK
+                         : fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "%s has no config.json", path);
 }
 
 static void close_source(struct source *in) {
@@ -344,19 +347,20 @@ static void close_source(struct source *in) {
 }
 
 slm_quantize_options slm_quantize_default(void) {
-    return (slm_quantize_options){.size = sizeof(slm_quantize_options)};
+    return (slm_quantize_options){ .size = sizeof(slm_quantize_options) };
 }
 
-slm_err slm_quantize(const char *in_path, const char *out_path, const char *type, const slm_quantize_options *options,
-                     slm_why *why) {
+slm_err slm_quantize(const char *in_path, const char *out_path, const char *type,
+                     const slm_quantize_options *options, slm_why *why) {
     slm_quantize_options o = slm_quantize_default();
-    struct source in = {0};
+    struct source in = { 0 };
     struct gguf_writer *w = NULL;
     const struct recipe *r = type != NULL ? find_recipe(type) : NULL;
     slm_err err;
     TRY(options_copy(&o, sizeof o, options, why));
     if (in_path == NULL || out_path == NULL || type == NULL || !hooks_valid(o.hooks))
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "input, output, type and whole hooks are needed");
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "input, output, type and whole hooks are needed");
     if (r == NULL)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "unknown type '%s'", type);
     hooks_init(&in.hooks, o.hooks);

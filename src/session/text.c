@@ -99,7 +99,7 @@ slm_err slm_render(const slm_engine *e, const char *request, size_t n,
 
 /* Whether the prompt leaves the model inside a thinking block: its last words are the open marker. */
 static bool ends_in_thinking(const slm_engine *e, const struct template_output *out) {
-    static const char mark[] = "<think>";
+    static const char mark[] = THINK_OPEN;
     size_t n = out->n;
     while (n > 0 && strchr(" \n\t\r", out->text[n - 1]) != NULL)
         n--;
