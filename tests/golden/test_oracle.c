@@ -59,7 +59,15 @@ static float *room(const struct twin *t, uint32_t n) {
 
 /* ------------------------------------------------------------------ numbers */
 
-static void check_logits_exact(struct twin *t) {
+/* How far the logits of a prompt may be from the golden ones, and in which measure. */
+struct judge {
+    const char *what;
+    enum kv_type kv;
+    double (*measure)(const float *a, const float *b, size_t n);
+    double (*most)(const struct twin *t, const char *prompt);
+};
+
+static void judge_logits(struct twin *t, const struct judge *j) {
     const char *name;
     json_t *prompt;
     int32_t ids[MAX_PROMPT];
@@ -70,14 +78,31 @@ static void check_logits_exact(struct twin *t) {
         float *logits = room(t, n);
         const float *mine;
         size_t count;
-        twin_run(t, KV_F32, ids, n, NULL, 0, logits, NULL);
+        twin_run(t, j->kv, ids, n, NULL, 0, logits, NULL);
         const float *gold = golden_logits(t, prompt, logits, n, &mine, &count);
-        double worst = max_abs(mine, gold, count);
-        if (!(worst <= recommended(t)))
-            fail_msg("%s %s (%s): logits differ by %g, at most %g", t->folder, name,
-                     isa_name(kernels_isa(t->net.kernels)), worst, recommended(t));
+        double is = j->measure(mine, gold, count), most = j->most(t, name);
+        if (!(is <= most))
+            fail_msg("%s %s (%s): %s %g, at most %g", t->folder, name,
+                     isa_name(kernels_isa(t->net.kernels)), j->what, is, most);
         free(logits);
     }
+}
+
+static double most_exact(const struct twin *t, const char *prompt) {
+    (void)prompt;
+    return recommended(t);
+}
+
+static double most_bf16(const struct twin *t, const char *prompt) {
+    return 2 * tolerance(t, "bf16_run_vs_float32", prompt, "rel_l2");
+}
+
+static double most_f16_cache(const struct twin *t, const char *prompt) {
+    return 2 * tolerance(t, "float16_kv_vs_float32", prompt, "max_abs") + recommended(t);
+}
+
+static void check_logits_exact(struct twin *t) {
+    judge_logits(t, &(struct judge){ "logits differ by", KV_F32, max_abs, most_exact });
 }
 
 static void test_logits_exact(void **state) {
@@ -87,25 +112,7 @@ static void test_logits_exact(void **state) {
 
 /* The bfloat16 panels with a float16 cache: both roundings together, over whole prompts. */
 static void check_logits_default(struct twin *t) {
-    const char *name;
-    json_t *prompt;
-    int32_t ids[MAX_PROMPT];
-    json_object_foreach(json_object_get(t->golden, "prompts"), name, prompt) {
-        uint32_t n = json_ids(json_object_get(prompt, "ids"), ids);
-        if (too_long(t, n))
-            continue;
-        float *logits = room(t, n);
-        const float *mine;
-        size_t count;
-        twin_run(t, KV_F16, ids, n, NULL, 0, logits, NULL);
-        const float *gold = golden_logits(t, prompt, logits, n, &mine, &count);
-        double is = relative_l2(mine, gold, count),
-               most = 2 * tolerance(t, "bf16_run_vs_float32", name, "rel_l2");
-        if (!(is <= most))
-            fail_msg("%s %s (%s): relative L2 %g, at most %g", t->folder, name,
-                     isa_name(kernels_isa(t->net.kernels)), is, most);
-        free(logits);
-    }
+    judge_logits(t, &(struct judge){ "relative L2", KV_F16, relative_l2, most_bf16 });
 }
 
 static void test_logits_default(void **state) {
@@ -115,24 +122,7 @@ static void test_logits_default(void **state) {
 
 /* A float16 cache alone. */
 static void check_logits_f16_cache(struct twin *t) {
-    const char *name;
-    json_t *prompt;
-    int32_t ids[MAX_PROMPT];
-    json_object_foreach(json_object_get(t->golden, "prompts"), name, prompt) {
-        uint32_t n = json_ids(json_object_get(prompt, "ids"), ids);
-        if (too_long(t, n))
-            continue;
-        float *logits = room(t, n);
-        const float *mine;
-        size_t count;
-        twin_run(t, KV_F16, ids, n, NULL, 0, logits, NULL);
-        const float *gold = golden_logits(t, prompt, logits, n, &mine, &count);
-        double is = max_abs(mine, gold, count),
-               most = 2 * tolerance(t, "float16_kv_vs_float32", name, "max_abs");
-        if (!(is <= most + recommended(t)))
-            fail_msg("%s %s: float16 cache costs %g, at most %g", t->folder, name, is, most);
-        free(logits);
-    }
+    judge_logits(t, &(struct judge){ "float16 cache costs", KV_F16, max_abs, most_f16_cache });
 }
 
 static void test_logits_f16_cache(void **state) {
