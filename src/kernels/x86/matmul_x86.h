@@ -3,7 +3,7 @@
 #define SLM_KERNELS_X86_MATMUL_X86_H
 
 #include "kernels/table.h"
-#include "kernels/x86/tiles.h"
+#include "kernels/tiles.h"
 
 act_fn act_bf16_avx2, act_q8_32_avx2, act_q8_256_avx2;
 matmul_fn matmul_plain_avx2, matmul_f32_avx2, matmul_f16_avx2, matmul_bf16_avx2;

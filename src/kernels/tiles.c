@@ -3,7 +3,7 @@
  * Tokens are taken in batches whose activations fit half of a second-level cache; within a batch a
  * panel meets all full tiles of tokens before the next panel comes, so it is read from memory once
  * per batch. Tokens that are left over are done for TILE_PANELS panels together. */
-#include "kernels/x86/tiles.h"
+#include "kernels/tiles.h"
 
 #include <string.h>
 

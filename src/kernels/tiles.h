@@ -3,8 +3,8 @@
  * A tile function multiplies a few panels with a few prepared rows of activations over all columns
  * and leaves [panels * tokens][16] sums. Every output has its own accumulator, so that which shape
  * computes it cannot change its bits. */
-#ifndef SLM_KERNELS_X86_TILES_H
-#define SLM_KERNELS_X86_TILES_H
+#ifndef SLM_KERNELS_TILES_H
+#define SLM_KERNELS_TILES_H
 
 #include "kernels/panel.h"
 
