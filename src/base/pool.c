@@ -1,11 +1,13 @@
 /* pool.c - a fixed team of threads.
  *
- * One run: the caller writes fn and arg, sets `pending` to the number of helpers and advances
- * `epoch`; each helper that sees a new epoch works and takes one off `pending`; the caller does
- * its own share and waits for zero. The barrier counts arrivals and advances its own epoch.
+ * One run: the caller writes fn and arg and the state of a new run, and advances `start`; each helper
+ * that sees it works and is counted in the state; the caller does its own share and waits until the
+ * count says that the others are through. In a shared run only those are counted who came in time:
+ * a helper without a processor is not waited for, neither at the end nor between phases, unless it
+ * holds units of work. The barrier counts arrivals and advances its own number.
  *
- * Every wait spins first (a decoded token has several hundred runs, microseconds apart) and then
- * blocks. No wake-up can be lost: a sleeper announces itself in `sleepers` before it looks at the
+ * Every wait spins first (a decoded token has a hundred phases, microseconds apart) and then blocks,
+ * so that other processes get the processor when this one has nothing to do with it. No wake-up can be lost: a sleeper announces itself in `sleepers` before it looks at the
  * word once more, the waker changes the word before it looks at `sleepers`, both sequentially
  * consistent, so at least one of the two sees the other; the lock closes the gap until the
  * sleeper really sleeps. */
@@ -21,9 +23,8 @@
 #define SPIN_TURNS 64   /* pauses between two looks at the clock */
 #define STACK_BYTES (1u << 20)
 
-/* One word that threads wait on, with the bed of those that fell asleep. */
+/* Where threads sleep that wait for some word to change. */
 struct gate {
-    alignas(LINE) _Atomic unsigned word;
     alignas(LINE) _Atomic unsigned sleepers;
     pthread_mutex_t lock;
     pthread_cond_t moved;
@@ -35,14 +36,23 @@ struct member {
     pthread_t thread;
 };
 
+/* state of a run: number of the run << 32 | flags | members that are counted.
+ *   pool_run    OPEN | ALL: counts members that are not through yet, from n - 1 down
+ *   pool_share  OPEN: counts members inside; closed when the caller is through */
+#define RUN_SHIFT 32
+#define OPEN ((uint64_t)1 << 31)
+#define ALL ((uint64_t)1 << 30)
+
 struct pool {
-    struct gate start;                      /* word: epoch of the run */
-    struct gate finish;                     /* word: helpers that still work */
-    struct gate barrier;                    /* word: epoch of the barrier */
+    struct gate start_gate, finish_gate, barrier_gate, phase_gate;
+    alignas(LINE) _Atomic uint64_t start;   /* number of the run */
+    alignas(LINE) _Atomic uint64_t state;   /* of the run, see above */
+    alignas(LINE) _Atomic uint64_t barrier; /* number of the barrier */
     alignas(LINE) _Atomic unsigned arrived; /* members at the barrier */
-    pthread_mutex_t turn;                   /* callers of pool_run, one after another */
-    pool_fn fn;                             /* NULL tells helpers to end */
+    pthread_mutex_t turn;                   /* callers, one after another */
+    pool_fn fn;
     void *arg;
+    atomic_bool ending; /* written before the last start */
     struct slm_hooks hooks;
     unsigned n_threads;
     unsigned n_started; /* helper threads that run: members 1 .. n_started */
@@ -53,7 +63,6 @@ struct pool {
 /* ---- gates ---- */
 
 static bool gate_init(struct gate *g) {
-    atomic_init(&g->word, 0);
     atomic_init(&g->sleepers, 0);
     if (pthread_mutex_init(&g->lock, NULL) != 0)
         return false;
@@ -79,23 +88,24 @@ static void gate_wake(struct gate *g) {
 }
 
 /* Whether the wait is over: the word left `value`, or (until) it reached it. */
-static bool gate_open(struct gate *g, unsigned value, bool until) {
-    return (atomic_load(&g->word) == value) == until;
+static bool word_moved(const _Atomic uint64_t *word, uint64_t value, bool until) {
+    return (atomic_load(word) == value) == until;
 }
 
-static void gate_wait(struct gate *g, unsigned value, bool until, unsigned spin_ns) {
-    if (gate_open(g, value, until))
+static void gate_wait(struct gate *g, const _Atomic uint64_t *word, uint64_t value, bool until,
+                      unsigned spin_ns) {
+    if (word_moved(word, value, until))
         return;
     for (uint64_t begin = clock_ns(); clock_ns() - begin < spin_ns;) {
         for (int i = 0; i < SPIN_TURNS; i++) {
             CPU_PAUSE();
-            if (gate_open(g, value, until))
+            if (word_moved(word, value, until))
                 return;
         }
     }
     pthread_mutex_lock(&g->lock);
     atomic_fetch_add(&g->sleepers, 1);
-    while (!gate_open(g, value, until))
+    while (!word_moved(word, value, until))
         pthread_cond_wait(&g->moved, &g->lock);
     atomic_fetch_sub(&g->sleepers, 1);
     pthread_mutex_unlock(&g->lock);
@@ -103,16 +113,31 @@ static void gate_wait(struct gate *g, unsigned value, bool until, unsigned spin_
 
 /* ---- helpers ---- */
 
+/* Enters run number `run`, if it still takes members. */
+static bool enter(struct pool *p, uint64_t run) {
+    uint64_t state = atomic_load(&p->state);
+    while (state >> RUN_SHIFT == (run & UINT32_MAX) && (state & OPEN)) {
+        if (state & ALL)
+            return true; /* counted from the start */
+        if (atomic_compare_exchange_weak(&p->state, &state, state + 1))
+            return true;
+    }
+    return false;
+}
+
 static void *helper_main(void *arg) {
     struct member *m = arg;
     struct pool *p = m->pool;
-    for (unsigned seen = 0;; seen++) {
-        gate_wait(&p->start, seen, false, p->spin_ns);
-        if (p->fn == NULL)
+    for (uint64_t seen = 0;;) {
+        gate_wait(&p->start_gate, &p->start, seen, false, p->spin_ns);
+        seen = atomic_load(&p->start);
+        if (atomic_load(&p->ending))
             return NULL;
+        if (!enter(p, seen))
+            continue;
         p->fn(p->arg, m->index, p->n_threads);
-        if (atomic_fetch_sub(&p->finish.word, 1) == 1)
-            gate_wake(&p->finish);
+        atomic_fetch_sub(&p->state, 1);
+        gate_wake(&p->finish_gate);
     }
 }
 
@@ -135,19 +160,15 @@ static int helper_start(struct member *m) {
 /* ---- public ---- */
 
 static bool gates_init(struct pool *p) {
-    if (!gate_init(&p->start))
-        return false;
-    if (!gate_init(&p->finish))
-        goto no_finish;
-    if (!gate_init(&p->barrier))
-        goto no_barrier;
-    if (pthread_mutex_init(&p->turn, NULL) == 0)
+    struct gate *const all[] = { &p->start_gate, &p->finish_gate, &p->barrier_gate,
+                                 &p->phase_gate };
+    size_t n = 0;
+    while (n < ARRAY_LEN(all) && gate_init(all[n]))
+        n++;
+    if (n == ARRAY_LEN(all) && pthread_mutex_init(&p->turn, NULL) == 0)
         return true;
-    gate_destroy(&p->barrier);
-no_barrier:
-    gate_destroy(&p->finish);
-no_finish:
-    gate_destroy(&p->start);
+    while (n > 0)
+        gate_destroy(all[--n]);
     return false;
 }
 
@@ -165,6 +186,10 @@ slm_err pool_new(const struct slm_hooks *h, unsigned n_threads, struct pool **ou
     p->n_threads = n_threads;
     /* with fewer CPUs than threads, spinning only keeps the awaited thread from running */
     p->spin_ns = n_threads <= cpu_count() ? SPIN_NS : 0;
+    atomic_init(&p->ending, false);
+    atomic_init(&p->start, 0);
+    atomic_init(&p->state, 0);
+    atomic_init(&p->barrier, 0);
     atomic_init(&p->arrived, 0);
     if (!gates_init(p)) {
         mem_free_aligned(h, p);
@@ -184,19 +209,39 @@ slm_err pool_new(const struct slm_hooks *h, unsigned n_threads, struct pool **ou
     return SLM_OK;
 }
 
+/* Begins a run; only the caller's thread writes fn, arg and start. */
+static uint64_t begin(struct pool *p, pool_fn fn, void *arg, uint64_t flags) {
+    uint64_t run = atomic_load(&p->start) + 1, base = (run & UINT32_MAX) << RUN_SHIFT;
+    p->fn = fn;
+    p->arg = arg;
+    atomic_store(&p->state, base | flags);
+    atomic_store(&p->start, run);
+    gate_wake(&p->start_gate);
+    return base;
+}
+
 void pool_run(struct pool *p, pool_fn fn, void *arg) {
     if (p->n_threads == 1) {
         fn(arg, 0, 1);
         return;
     }
     pthread_mutex_lock(&p->turn);
-    p->fn = fn;
-    p->arg = arg;
-    atomic_store(&p->finish.word, p->n_threads - 1);
-    atomic_fetch_add(&p->start.word, 1);
-    gate_wake(&p->start);
+    uint64_t base = begin(p, fn, arg, OPEN | ALL | (p->n_threads - 1));
     fn(arg, 0, p->n_threads);
-    gate_wait(&p->finish, 0, true, p->spin_ns);
+    gate_wait(&p->finish_gate, &p->state, base | OPEN | ALL, true, p->spin_ns);
+    pthread_mutex_unlock(&p->turn);
+}
+
+void pool_share(struct pool *p, pool_fn fn, void *arg) {
+    if (p->n_threads == 1) {
+        fn(arg, 0, 1);
+        return;
+    }
+    pthread_mutex_lock(&p->turn);
+    uint64_t base = begin(p, fn, arg, OPEN);
+    fn(arg, 0, p->n_threads);
+    atomic_fetch_and(&p->state, ~OPEN);
+    gate_wait(&p->finish_gate, &p->state, base, true, p->spin_ns);
     pthread_mutex_unlock(&p->turn);
 }
 
@@ -208,28 +253,38 @@ void pool_barrier(struct pool *p, unsigned index) {
     (void)index; /* one counter serves all members */
     if (p->n_threads == 1)
         return;
-    unsigned epoch = atomic_load(&p->barrier.word); /* cannot advance before this member arrives */
+    uint64_t number = atomic_load(&p->barrier); /* cannot advance before this member arrives */
     if (atomic_fetch_add(&p->arrived, 1) + 1 < p->n_threads) {
-        gate_wait(&p->barrier, epoch, false, p->spin_ns);
+        gate_wait(&p->barrier_gate, &p->barrier, number, false, p->spin_ns);
         return;
     }
     atomic_store(&p->arrived, 0);
-    atomic_fetch_add(&p->barrier.word, 1);
-    gate_wake(&p->barrier);
+    atomic_fetch_add(&p->barrier, 1);
+    gate_wake(&p->barrier_gate);
+}
+
+void phase_credit(struct pool *p, struct phase *ph, unsigned n, unsigned total) {
+    if (atomic_fetch_add(&ph->done, n) + n == total)
+        gate_wake(&p->phase_gate);
+}
+
+void phase_wait(struct pool *p, struct phase *ph, unsigned total) {
+    gate_wait(&p->phase_gate, &ph->done, total, true, p->spin_ns);
 }
 
 void pool_free(struct pool *p) {
     if (p == NULL)
         return;
-    p->fn = NULL;
-    atomic_fetch_add(&p->start.word, 1);
-    gate_wake(&p->start);
+    atomic_store(&p->ending, true);
+    atomic_fetch_add(&p->start, 1);
+    gate_wake(&p->start_gate);
     for (unsigned i = 1; i <= p->n_started; i++)
         pthread_join(p->members[i].thread, NULL);
     pthread_mutex_destroy(&p->turn);
-    gate_destroy(&p->barrier);
-    gate_destroy(&p->finish);
-    gate_destroy(&p->start);
+    gate_destroy(&p->phase_gate);
+    gate_destroy(&p->barrier_gate);
+    gate_destroy(&p->finish_gate);
+    gate_destroy(&p->start_gate);
     struct slm_hooks hooks = p->hooks;
     mem_free_aligned(&hooks, p);
 }

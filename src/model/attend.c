@@ -162,14 +162,34 @@ static struct tile tile_at(const struct forward *f, uint32_t layer, uint32_t sli
     return t;
 }
 
+/* Whether every slice is one token: then a tile is all there is of its kv head, and whoever attends
+ * places first. */
+static bool one_row_each(const struct forward *f) {
+    return f->n_rows == f->n_slices;
+}
+
+static void place_all(struct worker *w, uint32_t layer) {
+    struct forward *f = w->f;
+    uint32_t heads = f->net->m->kv_heads, n = f->n_rows * heads;
+    for (uint32_t u; worker_take_one(w, n, &u);)
+        forward_place(f, layer, u / heads, u % heads);
+    worker_sync(w, n);
+}
+
 static void attend_tiles(struct worker *w, uint32_t layer) {
     struct forward *f = w->f;
     uint32_t n = f->slice_unit[f->n_slices];
-    for (uint32_t u; (u = ticket_take(worker_ticket(w), 1)) < n;) {
+    bool single = one_row_each(f);
+    if (!single)
+        place_all(w, layer);
+    for (uint32_t u; worker_take_one(w, n, &u);) {
         uint32_t slice = slice_of(f->slice_unit, f->n_slices, u);
         struct tile t = tile_at(f, layer, slice, u - f->slice_unit[slice]);
+        if (single)
+            forward_place(f, layer, t.row, t.kv_head);
         attend_tile(w, &t);
     }
+    worker_sync(w, n);
 }
 
 /* ------------------------------------------------------------------ decoding: a span at a time */
@@ -188,7 +208,7 @@ static float *partial_at(const struct forward *f, uint32_t base, uint32_t span, 
  * results of all spans fit. All threads come to the same answer. */
 static bool by_spans(const struct forward *f, uint32_t layer, uint32_t *n_spans) {
     *n_spans = 0;
-    if (f->n_rows != f->n_slices || f->slice_unit[f->n_slices] >= 2 * f->threads || f->threads == 1)
+    if (!one_row_each(f) || f->slice_unit[f->n_slices] >= 2 * f->threads || f->threads == 1)
         return false;
     for (uint32_t i = 0; i < f->n_slices; i++) {
         struct tile t = tile_at(f, layer, i, 0);
@@ -201,7 +221,9 @@ static void attend_spans(struct worker *w, uint32_t layer, uint32_t n_spans) {
     struct forward *f = w->f;
     const struct model *m = f->net->m;
     size_t d = m->head_dim;
-    for (uint32_t u; (u = ticket_take(worker_ticket(w), 1)) < n_spans * m->kv_heads;) {
+    uint32_t n = n_spans * m->kv_heads;
+    place_all(w, layer);
+    for (uint32_t u; worker_take_one(w, n, &u);) {
         uint32_t base = 0, span = u / m->kv_heads, slice = 0;
         struct tile t = tile_at(f, layer, 0, u % m->kv_heads);
         while (span - base >= spans_of(&t)) {
@@ -217,13 +239,15 @@ static void attend_spans(struct worker *w, uint32_t layer, uint32_t n_spans) {
             p[d + 1] = w->s->span_sum[i];
         }
     }
+    worker_sync(w, n);
 }
 
 static void merge_spans(struct worker *w, uint32_t layer) {
     struct forward *f = w->f;
     const struct model *m = f->net->m;
     size_t d = m->head_dim;
-    for (uint32_t u; (u = ticket_take(worker_ticket(w), 1)) < f->n_slices * m->heads;) {
+    uint32_t n = f->n_slices * m->heads;
+    for (uint32_t u; worker_take_one(w, n, &u);) {
         uint32_t base = 0, slice = u / m->heads, head = u % m->heads;
         for (uint32_t i = 0; i < slice; i++) {
             struct tile before = tile_at(f, layer, i, 0);
@@ -237,19 +261,15 @@ static void merge_spans(struct worker *w, uint32_t layer) {
         }
         finish_query(f, w->s->total, sum, t.row, head);
     }
+    worker_sync(w, n);
 }
 
 void attend(struct worker *w, uint32_t layer) {
     uint32_t n_spans;
-    bool split = by_spans(w->f, layer, &n_spans);
-    if (split)
+    if (by_spans(w->f, layer, &n_spans)) {
         attend_spans(w, layer, n_spans);
-    else
-        attend_tiles(w, layer);
-    worker_sync(w);
-    if (split) {
         merge_spans(w, layer);
-        pool_barrier(w->f->pool, w->index);
+    } else {
+        attend_tiles(w, layer);
     }
-    w->phase++;
 }

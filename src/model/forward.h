@@ -1,15 +1,26 @@
-/* forward.h - the scratch of a forward pass, shared by forward.c and attend.c. */
+/* forward.h - the inside of a forward pass, shared by forward.c, forward_scratch.c and attend.c. */
 #ifndef SLM_MODEL_FORWARD_H
 #define SLM_MODEL_FORWARD_H
 
 #include "model/kv.h"
 
 #define TILE_QUERIES 32 /* queries that share one pass over a span's keys and values, about */
+#define FEW_ROWS 2      /* up to here every thread prepares all rows for itself (forward.c) */
+
+/* Phases of a layer at most: rows and products of q k v, place, attention (ATTEND_PHASES), rows and
+ * product of o, of gate and up, of down. Afterwards: last rows, output. */
+#define ATTEND_PHASES 2
+#define LAYER_PHASES (2 + 1 + ATTEND_PHASES + 2 + 2 + 2)
+static inline size_t forward_phases(const struct model *m) {
+    return (size_t)m->layers * LAYER_PHASES + 2;
+}
 
 /* What one thread has for itself. All 64-byte aligned. */
 struct thread_scratch {
     uint8_t *matmul;                                /* the largest that any matrix asks for */
     float *row;                                     /* [widest of H, Q, F] */
+    float *x;                                       /* [H] */
+    uint8_t *act[ACT_COUNT];                        /* [FEW_ROWS][act_row] */
     float *queries;                                 /* [tile][head_dim] */
     float *scores;                                  /* [tile][SPAN] */
     float *mixed;                                   /* [tile][head_dim] of one span */
@@ -39,7 +50,7 @@ struct forward {
     size_t act_row[ACT_COUNT]; /* bytes of the widest row in that form */
 
     /* Rows of the batch [R = max_rows]. H hidden, Q heads x head_dim, K kv_heads x head_dim, F ffn. */
-    float *x;                       /* [R, H] residual stream */
+    float *x[2];                    /* [R, H] residual stream: attention's part, ffn's part added */
     float *y;                       /* [R, H] result of attention or ffn before it is added */
     float *q, *k_new, *v_new, *mix; /* [R, Q], [R, K], [R, K], [R, Q] */
     float *gate, *up;               /* [R, F]; share the memory of the four above */
@@ -51,7 +62,7 @@ struct forward {
     uint32_t *slice_unit;           /* [R + 1] first unit of attention work of each slice */
     float *
         partial; /* [heads x spans of the context][head_dim + 2]: span results of a decoding step */
-    struct ticket *tickets;         /* [phases] */
+    struct phase *phases;           /* [forward_phases] */
     struct thread_scratch *scratch; /* [threads] */
     uint8_t *block;
 
@@ -61,28 +72,47 @@ struct forward {
     float *logits;
     const struct forward_taps *taps;
     atomic_bool broken; /* a number is not finite */
-    bool stopped;       /* written by member 0 before a barrier, read by all after it */
+    bool few;           /* rows <= FEW_ROWS */
+    bool stopped;       /* written in a phase, read by all after it */
 };
 
-/* A thread inside forward_run. All threads pass the same phases, so that the ticket of a phase is
- * found by counting. */
+/* A thread inside forward_run. All threads pass the same phases, so that a phase is found by counting;
+ * one that comes late finds their work taken and goes through. */
 struct worker {
     struct forward *f;
     const struct thread_scratch *s;
     unsigned index, count;
     uint32_t phase;
+    uint32_t held; /* units taken and not credited yet */
 };
-static inline struct ticket *worker_ticket(const struct worker *w) {
-    return &w->f->tickets[w->phase];
+struct range {
+    uint32_t from, to;
+};
+/* Up to `step` of the `total` units of the phase at hand; counts the ones before as done. */
+static inline bool worker_take(struct worker *w, uint32_t total, uint32_t step, struct range *r) {
+    struct phase *p = &w->f->phases[w->phase];
+    if (w->held > 0)
+        phase_credit(w->f->pool, p, w->held, total);
+    w->held = phase_take(p, total, step, &r->from, &r->to) ? r->to - r->from : 0;
+    return w->held > 0;
 }
-static inline void worker_sync(struct worker *w) {
-    pool_barrier(w->f->pool, w->index);
+/* The same for units taken one by one. */
+static inline bool worker_take_one(struct worker *w, uint32_t total, uint32_t *unit) {
+    struct range r;
+    bool taken = worker_take(w, total, 1, &r);
+    *unit = taken ? r.from : total;
+    return taken;
+}
+/* After the last unit was refused: waits for everyone's, then the next phase begins. */
+static inline void worker_sync(struct worker *w, uint32_t total) {
+    phase_wait(w->f->pool, &w->f->phases[w->phase], total);
     w->phase++;
 }
 
-/* attend.c: f->q [R, Q] and the caches of layer i -> f->mix [R, Q]. Ends with all threads in step.
- * Uses two phases. */
+/* forward.c: norm and rope of a row's queries and key of one kv head; key and value go into the cache. */
+void forward_place(const struct forward *f, uint32_t layer, uint32_t row, uint32_t kv_head);
+
+/* attend.c: places all rows, then f->q [R, Q] and the caches of layer i -> f->mix [R, Q]. Ends with all threads in step. */
 void attend(struct worker *w, uint32_t layer);
-#define ATTEND_PHASES 2
 
 #endif

@@ -145,13 +145,14 @@ void rope_row(const struct rope *r, char layer_kind, bool long_rope, uint32_t po
               float *cosine, float *sine);
 
 /* ---- forward ---- */
+enum logit_rows { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL }; /* of a slice */
 /* Consecutive new positions of one sequence; the rows of a batch are its slices one after another. */
 struct slice {
     struct kv *kv;  /* grows by n */
     uint32_t n;     /* rows, >= 1; kv_length(kv) + n <= context */
     bool long_rope; /* ROPE_LONG models: this sequence uses the long factors */
+    enum logit_rows rows;
 };
-enum logit_rows { LOGITS_NONE, LOGITS_LAST /* of each slice */, LOGITS_ALL };
 struct forward_taps {  /* for goldens and `logits --hidden`; NULL pointers are skipped */
     float *embed;      /* [rows, H] */
     float *layers;     /* [L, rows, H] */
@@ -171,7 +172,7 @@ uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_lo
  * vocabulary rows, E_NUMERIC when a logit is not finite, E_CANCELLED (see forward_stop_on); the kv
  * holds what it held before then. */
 slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices,
-                    const int32_t *ids, enum logit_rows rows, float *logits,
-                    const struct forward_taps *taps, slm_why *why);
+                    const int32_t *ids, float *logits, const struct forward_taps *taps,
+                    slm_why *why);
 
 #endif

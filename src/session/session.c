@@ -119,8 +119,8 @@ static void choose_rope(slm_session *s, size_t length) {
 
 static slm_err run(slm_session *s, size_t n, enum logit_rows rows, float *logits,
                    const struct forward_taps *taps, slm_why *why) {
-    struct slice slice = { .kv = s->kv, .n = (uint32_t)n, .long_rope = s->long_rope };
-    return forward_run(s->forward, &slice, 1, s->ids + kv_length(s->kv), rows, logits, taps, why);
+    struct slice slice = { .kv = s->kv, .n = (uint32_t)n, .long_rope = s->long_rope, .rows = rows };
+    return forward_run(s->forward, &slice, 1, s->ids + kv_length(s->kv), logits, taps, why);
 }
 
 /* Evaluates up to position `end` in chunks; logits of the last one when it is the sequence's end. */

@@ -343,12 +343,12 @@ static void check_batch(struct twin *t) {
         uint32_t rows = 0, first[3];
         for (size_t i = 0; i < 3; i++) {
             uint32_t at = round == 0 ? 0 : n[i] - 1;
-            s[i] = (struct slice){ .kv = kv[i], .n = round == 0 ? n[i] - 1 : 1 };
+            s[i] = (struct slice){ .kv = kv[i], .n = round == 0 ? n[i] - 1 : 1, .rows = LOGITS_ALL };
             first[i] = rows;
             memcpy(joined + rows, ids[i] + at, s[i].n * sizeof *joined);
             rows += s[i].n;
         }
-        OK(t, forward_run(f, s, 3, joined, LOGITS_ALL, batch, NULL, &t->why));
+        OK(t, forward_run(f, s, 3, joined, batch, NULL, &t->why));
         for (size_t i = 0; i < 3; i++)
             same_bits(t, "batched", batch + (size_t)first[i] * v,
                       alone[i] + (size_t)(round == 0 ? 0 : n[i] - 1) * v, (size_t)s[i].n * v);

@@ -133,9 +133,8 @@ static ATTR_UNUSED void twin_run(struct twin *t, enum kv_type type, const int32_
     for (uint32_t done = 0, i = 0; done < n; i++) {
         uint32_t size = chunks == NULL ? n : chunks[i < n_chunks ? i : n_chunks - 1];
         size = size < n - done ? size : n - done;
-        struct slice s = { .kv = kv, .n = size, .long_rope = is_long(t, n) };
-        OK(t, forward_run(f, &s, 1, ids + done, LOGITS_ALL,
-                          logits + (size_t)done * t->facts.m.vocab, taps, &t->why));
+        struct slice s = { .kv = kv, .n = size, .long_rope = is_long(t, n), .rows = LOGITS_ALL };
+        OK(t, forward_run(f, &s, 1, ids + done, logits + (size_t)done * t->facts.m.vocab, taps, &t->why));
         done += size;
     }
     assert_int_equal(kv_length(kv), n);

@@ -95,6 +95,76 @@ static void test_barrier(void **state) {
     }
 }
 
+/* A shared run: every unit of every phase once, and what a phase wrote visible in the next. */
+enum { PHASES = 50, UNITS = 33 };
+struct phased {
+    struct pool *pool;
+    struct phase phases[PHASES];
+    unsigned value[PHASES][UNITS]; /* plain memory: the phases alone make it visible */
+    unsigned nap;                  /* member that goes to sleep inside */
+    _Atomic unsigned wrong;
+};
+
+static void phased(void *arg, unsigned index, unsigned count) {
+    struct phased *w = arg;
+    (void)count;
+    if (index == w->nap)
+        usleep(200); /* comes late, or holds a unit for long */
+    for (unsigned i = 0; i < PHASES; i++) {
+        unsigned held = 0, from, to;
+        for (; phase_take(&w->phases[i], UNITS, 5, &from, &to); held = to - from) {
+            if (held > 0)
+                phase_credit(w->pool, &w->phases[i], held, UNITS);
+            if (index == w->nap && i % 16 == 7)
+                usleep(150);
+            for (unsigned u = from; u < to; u++) {
+                unsigned before = i > 0 ? w->value[i - 1][(u * 7 + i) % UNITS] : i;
+                w->value[i][u] = before + 1;
+                if (before != i)
+                    atomic_fetch_add(&w->wrong, 1);
+            }
+        }
+        if (held > 0)
+            phase_credit(w->pool, &w->phases[i], held, UNITS);
+        phase_wait(w->pool, &w->phases[i], UNITS);
+    }
+}
+
+static void test_phases(void **state) {
+    (void)state;
+    static struct phased w;
+    for (unsigned n = 1; n <= 5; n++) {
+        assert_int_equal(pool_new(NULL, n, &w.pool, NULL), SLM_OK);
+        for (unsigned again = 0; again < 200; again++) {
+            memset(w.phases, 0, sizeof w.phases);
+            memset(w.value, 0, sizeof w.value);
+            w.nap = again % 8; /* 5 and above: nobody */
+            pool_share(w.pool, phased, &w);
+            assert_int_equal(w.wrong, 0);
+            for (unsigned u = 0; u < UNITS; u++)
+                assert_int_equal(w.value[PHASES - 1][u], PHASES);
+        }
+        pool_free(w.pool);
+    }
+}
+
+/* Both kinds of runs in turn: a helper that comes late to one must not work in the other twice. */
+static void test_shared_and_full(void **state) {
+    (void)state;
+    static struct phased w;
+    struct job job = { { 0 }, 0 };
+    assert_int_equal(pool_new(NULL, 3, &w.pool, NULL), SLM_OK);
+    w.nap = 9;
+    for (unsigned run = 1; run <= 3000; run++) {
+        memset(w.phases, 0, sizeof w.phases);
+        pool_share(w.pool, phased, &w);
+        pool_run(w.pool, share, &job);
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(job.counts[i * SLOTS], run);
+    }
+    pool_free(w.pool);
+}
+
 struct shared_pool {
     struct pool *pool;
     struct job job;
@@ -231,6 +301,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shares),     cmocka_unit_test(test_sleep_and_wake),
         cmocka_unit_test(test_barrier),    cmocka_unit_test(test_callers_take_turns),
+        cmocka_unit_test(test_phases),     cmocka_unit_test(test_shared_and_full),
         cmocka_unit_test(test_ticket),     cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_no_threads), cmocka_unit_test(test_quota),
     };

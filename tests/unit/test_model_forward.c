@@ -38,8 +38,8 @@ static void close_bench(struct bench *b) {
 }
 
 static slm_err step(struct bench *b, const int32_t *ids, uint32_t n, bool long_rope) {
-    struct slice s = { .kv = b->kv, .n = n, .long_rope = long_rope };
-    return forward_run(b->f, &s, 1, ids, LOGITS_LAST, b->logits, NULL, &b->t.why);
+    struct slice s = { .kv = b->kv, .n = n, .long_rope = long_rope, .rows = LOGITS_LAST };
+    return forward_run(b->f, &s, 1, ids, b->logits, NULL, &b->t.why);
 }
 
 /* ------------------------------------------------------------------ long sequences */
@@ -210,27 +210,27 @@ static void test_arguments(void **state) {
     struct forward *f = b.f;
     slm_why *why = &b.t.why;
     struct slice s[2] = { { .kv = b.kv, .n = 8 }, { .kv = b.kv, .n = 1 } };
-    assert_int_equal(forward_run(f, s, 0, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
-    assert_int_equal(forward_run(f, s, 2, ids, LOGITS_NONE, NULL, NULL, why),
+    assert_int_equal(forward_run(f, s, 0, ids, NULL, NULL, why), SLM_E_ARG);
+    assert_int_equal(forward_run(f, s, 2, ids, NULL, NULL, why),
                      SLM_E_ARG); /* the same sequence twice */
     s[0].n = 0;
-    assert_int_equal(forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
+    assert_int_equal(forward_run(f, s, 1, ids, NULL, NULL, why), SLM_E_ARG);
     s[0].n = 9;
-    assert_int_equal(forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
+    assert_int_equal(forward_run(f, s, 1, ids, NULL, NULL, why), SLM_E_ARG);
     s[0].n = 8;
     s[0].long_rope = true;
-    assert_int_equal(forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
+    assert_int_equal(forward_run(f, s, 1, ids, NULL, NULL, why), SLM_E_ARG);
     s[0].long_rope = false;
     ids[3] = 512;
-    assert_int_equal(forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
+    assert_int_equal(forward_run(f, s, 1, ids, NULL, NULL, why), SLM_E_ARG);
     assert_non_null(strstr(why->message, "512"));
     ids[3] = -1;
-    assert_int_equal(forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_ARG);
+    assert_int_equal(forward_run(f, s, 1, ids, NULL, NULL, why), SLM_E_ARG);
     ids[3] = 511;
     assert_int_equal(kv_length(b.kv), 0);
-    OK(&b.t, forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why));
-    OK(&b.t, forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why));
-    assert_int_equal(forward_run(f, s, 1, ids, LOGITS_NONE, NULL, NULL, why), SLM_E_CONTEXT);
+    OK(&b.t, forward_run(f, s, 1, ids, NULL, NULL, why));
+    OK(&b.t, forward_run(f, s, 1, ids, NULL, NULL, why));
+    assert_int_equal(forward_run(f, s, 1, ids, NULL, NULL, why), SLM_E_CONTEXT);
     assert_non_null(strstr(why->message, "16"));
     assert_non_null(strstr(why->message, "20"));
     assert_int_equal(kv_length(b.kv), 16);
@@ -239,9 +239,11 @@ static void test_arguments(void **state) {
                      SLM_E_ARG);
     OK(&b.t, forward_new(NULL, &b.t.net, b.t.rope, b.t.pool, 4, 2, 20, &small, why));
     s[0].n = 3;
-    assert_int_equal(forward_run(small, s, 1, ids, LOGITS_ALL, b.logits, NULL, why),
+    s[0].rows = LOGITS_ALL;
+    assert_int_equal(forward_run(small, s, 1, ids, b.logits, NULL, why),
                      SLM_E_ARG); /* three rows of logits */
-    OK(&b.t, forward_run(small, s, 1, ids, LOGITS_LAST, b.logits, NULL, why));
+    s[0].rows = LOGITS_LAST;
+    OK(&b.t, forward_run(small, s, 1, ids, b.logits, NULL, why));
     forward_free(small);
     close_bench(&b);
 }
@@ -280,7 +282,7 @@ static void test_not_finite(void **state) {
     assert_int_equal(step(&b, ids + 8, 4, false), SLM_E_NUMERIC);
     assert_int_equal(kv_length(b.kv), 8); /* as before the call */
     struct slice s = { .kv = b.kv, .n = 4 };
-    assert_int_equal(forward_run(b.f, &s, 1, ids + 8, LOGITS_NONE, NULL, NULL, &b.t.why),
+    assert_int_equal(forward_run(b.f, &s, 1, ids + 8, NULL, NULL, &b.t.why),
                      SLM_E_NUMERIC); /* without logits too */
     norm[3] = kept;
     OK(&b.t, step(&b, ids + 8, 4, false));
@@ -316,8 +318,8 @@ static void test_no_allocation(void **state) {
     random_ids(ids, 64, t.facts.m.vocab, 9);
     size_t before = h.requests;
     for (unsigned i = 0; i < 100; i++) {
-        struct slice s = { .kv = kv, .n = i < 20 ? 16 : 1 };
-        OK(&t, forward_run(f, &s, 1, ids, LOGITS_LAST, logits, NULL, &t.why));
+        struct slice s = { .kv = kv, .n = i < 20 ? 16 : 1, .rows = LOGITS_LAST };
+        OK(&t, forward_run(f, &s, 1, ids, logits, NULL, &t.why));
     }
     assert_int_equal(h.requests, before);
     forward_free(f);

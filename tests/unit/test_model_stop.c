@@ -30,15 +30,15 @@ static float *run_all(const char *folder, unsigned threads, bool disturbed) {
     float *logits = malloc(m->vocab * sizeof *logits);
     assert_non_null(logits);
     for (uint32_t at = 0; at < CONTEXT; at += CHUNK) {
-        struct slice s = { .kv = kv, .n = CHUNK };
+        struct slice s = { .kv = kv, .n = CHUNK, .rows = LOGITS_LAST };
         if (disturbed) {
             atomic_store(&stop, true);
-            assert_int_equal(forward_run(f, &s, 1, ids + at, LOGITS_LAST, logits, NULL, &t.why),
+            assert_int_equal(forward_run(f, &s, 1, ids + at, logits, NULL, &t.why),
                              SLM_E_CANCELLED);
             assert_int_equal(kv_length(kv), at);
             atomic_store(&stop, false);
         }
-        OK(&t, forward_run(f, &s, 1, ids + at, LOGITS_LAST, logits, NULL, &t.why));
+        OK(&t, forward_run(f, &s, 1, ids + at, logits, NULL, &t.why));
         assert_int_equal(kv_length(kv), at + CHUNK);
     }
     forward_free(f);
