@@ -94,6 +94,11 @@ struct net_options {
 slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensors *t,
                  const struct facts *f, const struct net_options *o, slm_why *why);
 void net_free(struct net *net);
+/* 128 bits that two files share only when they hold the same weights and numbers: facts, sizes of
+ * files, and of each tensor its name, type, shape, size, first and last 4 KiB (identity.c says what
+ * that cannot see). For the keys of caches on disk. Which kernels compute with the weights is not in
+ * it. Cost: two pages of each tensor are read. */
+void net_identity(const struct tensors *t, const struct facts *f, uint64_t out[2]);
 
 /* ---- plan ---- */
 struct plan_request {
