@@ -104,12 +104,13 @@ void net_identity(const struct tensors *t, const struct facts *f, uint64_t out[2
 struct plan_request {
     uint32_t context;    /* positions of one sequence */
     uint32_t sequences;  /* how many of them */
+    uint32_t runners;    /* sets of scratch that they share; 0: each has its own */
     uint32_t chunk;      /* rows of one forward call at most */
     uint32_t logit_rows; /* rows of logits kept at most */
     enum kv_type kv;
     unsigned threads;
     bool exact;
-    uint64_t session_bytes;    /* what a session holds besides: sampler, ids */
+    uint64_t session_bytes;    /* what goes with each set of scratch: samplers, ids */
     uint64_t vocabulary_bytes; /* tokenizer and template */
 };
 struct plan {

@@ -18,6 +18,7 @@ static slm_err count(const struct net *net, const struct plan_request *r, struct
     const struct model *m = net->m;
     uint64_t logits = (uint64_t)r->logit_rows * m->vocab * sizeof(float);
     uint64_t scratch = forward_bytes(net, r->chunk, r->logit_rows, r->context, r->threads);
+    uint32_t runners = r->runners > 0 ? r->runners : r->sequences;
     uint64_t all = 0;
     p->weights_file = net->mapped_bytes;
     p->weights_packed = net->packed_bytes;
@@ -26,7 +27,7 @@ static slm_err count(const struct net *net, const struct plan_request *r, struct
     if (!mul_u64_ok(p->kv_per_sequence, r->sequences, &p->kv) ||
         !add_u64_ok(scratch, logits, &scratch) ||
         !add_u64_ok(scratch, r->session_bytes, &scratch) ||
-        !mul_u64_ok(scratch, r->sequences, &p->scratch) ||
+        !mul_u64_ok(scratch, runners, &p->scratch) ||
         !add_all(&all,
                  (const uint64_t[]){ p->weights_file, p->weights_packed, p->kv, p->scratch,
                                      p->vocabulary },

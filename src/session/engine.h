@@ -1,7 +1,7 @@
-/* engine.h - the inside of slm_engine and slm_session (see include/slm.h for what they promise).
+/* engine.h - the inside of slm_engine (see include/slm.h for what it promises).
  *
- * An engine is filled in once by engine.c and constant afterwards. A session owns everything that
- * changes: keys and values, scratch, worker threads, the sampler, and the ids it holds. */
+ * An engine is filled in once by engine.c and constant afterwards. Everything that changes belongs to
+ * runners and sequences (runner.h): keys and values, scratch, worker threads, samplers, ids. */
 #ifndef SLM_SESSION_ENGINE_H
 #define SLM_SESSION_ENGINE_H
 
@@ -71,32 +71,6 @@ slm_err vocab_from_parts(slm_engine *e, const struct parts *p, unsigned want, sl
 slm_err vocab_estimate(slm_engine *e, const struct parts *p, unsigned want, slm_why *why);
 /* The template that a tokenizer_config.json holds, a string; borrowed, NULL if it has none. */
 const json_t *config_template(const json_t *config);
-
-struct slm_session {
-    const slm_engine *engine;
-    struct slm_hooks hooks;
-    struct pool *pool;
-    struct kv *kv;
-    struct forward *forward;
-    struct sampler *sampler;
-    uint32_t context, chunk, logit_rows;
-    enum kv_type kv_type;
-    int32_t *ids; /* [context]; the first kv_length(kv) are evaluated */
-    size_t n;
-    float *logits; /* [vocab] after the last evaluated token */
-    bool has_logits;
-    bool long_rope;     /* factors that kv was filled with */
-    size_t expect;      /* announced length */
-    size_t reevaluated; /* tokens evaluated again because of the rope switch, since last asked */
-    atomic_bool cancelled;
-};
-
-/* Evaluates everything up to s->n that is not in kv yet; on_prefill may be NULL. */
-typedef bool (*prefill_fn)(void *user, size_t done, size_t total);
-slm_err session_evaluate(slm_session *s, prefill_fn on_prefill, void *user, slm_why *why);
-/* slm_session_sync with a progress callback */
-slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused,
-                     prefill_fn on_prefill, void *user, slm_why *why);
 
 /* catalog.c: table values in the public form */
 void model_sampling(const struct model *m, slm_sampling *usual, slm_sampling *no_think);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/reader.h"
-#include "session/engine.h"
+#include "session/runner.h"
 
 #define FIT_MIN 256 /* positions: a smaller context is not worth opening a session for */
 
@@ -224,22 +224,26 @@ static void set_context(slm_session_options *o, const slm_session_options *asked
                                                    : o->chunk;
 }
 
-/* The plan of settled options. Scratch, sampler and ids are each session's own. */
+/* The plan of settled options. */
 static slm_err plan_of(const slm_engine *e, const slm_session_options *o, slm_plan *out,
                        slm_why *why) {
     struct plan p;
     if (e->tensors == NULL)
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "a plan needs the weights' file");
     const struct model *m = &e->facts.m;
-    uint64_t own = sampler_bytes(m->vocab) + (uint64_t)o->context * sizeof(int32_t);
-    struct plan_request r = { .context = o->context,
+    struct runner_shape s = runner_shape_of(o);
+    /* the caller's rows of logits, when it asks for more than the runner keeps; plan_net counts `asked` */
+    uint64_t rows = s.kept + (o->logit_rows > 1 ? o->logit_rows : 0) - s.asked;
+    struct plan_request r = { .context = s.context,
                               .sequences = o->sequences,
-                              .chunk = o->chunk,
-                              .logit_rows = o->logit_rows,
-                              .kv = kv_internal(o->kv),
-                              .threads = o->threads,
+                              .runners = o->sequences / s.places,
+                              .chunk = s.rows,
+                              .logit_rows = s.asked,
+                              .kv = s.kv,
+                              .threads = s.threads,
                               .exact = e->exact,
-                              .session_bytes = own,
+                              .session_bytes =
+                                  runner_bytes(m, &s) + rows * m->vocab * sizeof(float),
                               .vocabulary_bytes = e->vocabulary_bytes };
     if (e->bound) /* binding again would compare a separate output with the embedding once more */
         TRY(plan_net(&e->net, &r, &p, why));
@@ -296,6 +300,8 @@ static slm_err settle_and_plan(const slm_engine *e, const slm_session_options *o
 slm_err session_settings(const slm_engine *e, const slm_session_options *options,
                          slm_session_options *o, slm_why *why) {
     slm_plan p;
+    if (e->has_facts && !e->bound)
+        return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "the model was opened without its weights");
     TRY(settle(e, options, o, why));
     if (o->max_bytes > 0)
         return settle_and_plan(e, options, o, &p, why);

@@ -1,0 +1,56 @@
+/* generation.h - one answer as a state machine: rows of logits go in, ids and text come out.
+ *
+ * A generation says through its sequence what it wants evaluated (the pending ids), is given the
+ * logits of that, and chooses until it is done. slm_generate is a loop over one, a batch a loop over
+ * many. */
+#ifndef SLM_SESSION_GENERATION_H
+#define SLM_SESSION_GENERATION_H
+
+#include "session/runner.h"
+
+#define MAX_STOP_STRINGS 16
+#define MAX_STOP_BYTES 256
+
+/* Looks for stop strings across pieces: holds back what may be the beginning of one. */
+struct stopper {
+    const char *const *stop;
+    size_t n_stop;
+    char held[MAX_STOP_BYTES * 2];
+    size_t n_held;
+    bool found;
+    size_t which;
+};
+
+struct generation {
+    struct sequence *q;
+    slm_generate_options o; /* what it points to is borrowed until the end */
+    slm_result r;
+    bool done;    /* r.finish says why; nothing more is to be evaluated */
+    bool refused; /* a callback said stop, or generation_refuse did */
+    struct token_decoder decoder;
+    struct think_parser think;
+    struct stopper stopper;
+    struct buf text;
+    bool inside;      /* in the thinking block, by ids */
+    int32_t *closing; /* ids that close the thinking block when its budget is used up */
+    size_t n_closing;
+    bool cut_short; /* closed for the model: markers that it writes later are not shown */
+};
+
+/* Options as the caller gave them over their defaults; E_ARG as options_copy. */
+slm_err generation_options(slm_generate_options *o, const slm_generate_options *given,
+                           slm_why *why);
+/* Starts after the ids that q holds, evaluated or not. Buffers are made here. Whatever it returns,
+ * generation_end has to follow. */
+slm_err generation_begin(struct generation *g, struct sequence *q, const slm_generate_options *o,
+                         slm_why *why);
+/* Chooses from q->rows what follows the sequence, gives its text to the caller and appends it, until
+ * there is no row left to choose from or it is done. Every pending id of q must be evaluated.
+ * Allocates nothing. E_NUMERIC, E_STATE from the sampler. */
+slm_err generation_take(struct generation *g, slm_why *why);
+/* It ends as cancelled, before it chooses again. */
+void generation_refuse(struct generation *g);
+/* Says what was held back, fills r and lets go of the buffers. begun: generation_begin was SLM_OK. */
+void generation_end(struct generation *g, bool begun);
+
+#endif

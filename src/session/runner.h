@@ -1,0 +1,107 @@
+/* runner.h - what evaluates, and what is evaluated.
+ *
+ * A runner is one set of worker threads, scratch and rows of logits; a sequence is ids with their
+ * keys and values, and the sampler that continues them. A session is a runner with one sequence, a
+ * batch one with many: both put rows of their sequences into a pass and run it. */
+#ifndef SLM_SESSION_RUNNER_H
+#define SLM_SESSION_RUNNER_H
+
+#include "session/engine.h"
+
+/* Sizes of a runner and its sequences, from settled options (info.c): plans and openings both go by
+ * them, so that they count the same. */
+struct runner_shape {
+    uint32_t places;  /* sequences */
+    uint32_t context; /* positions of each at most */
+    uint32_t rows;    /* of a pass at most */
+    uint32_t chunk;   /* of these, of one sequence at most */
+    uint32_t kept;    /* rows of logits that the runner holds */
+    uint32_t asked;   /* rows of logits that a pass may give (into the caller's buffer, too) */
+    enum kv_type kv;
+    unsigned threads;
+};
+struct runner_shape runner_shape_of(const slm_session_options *settled);
+/* What a runner holds besides forward's scratch, logits, and keys and values: ids, samplers. */
+uint64_t runner_bytes(const struct model *m, const struct runner_shape *shape);
+
+struct sequence;
+
+struct runner {
+    const slm_engine *engine;
+    struct slm_hooks hooks;
+    struct runner_shape shape;
+    const atomic_bool *stop; /* borrowed: ends the pass at hand after a layer */
+    struct pool *pool;
+    struct forward *forward;
+    float *logits; /* [kept][vocab] of the last pass, in the order of its slices */
+    /* the pass that is being put together */
+    int32_t *ids;              /* [rows] */
+    struct slice *slices;      /* [places] */
+    struct sequence **members; /* [places] whose slices they are */
+    uint32_t n_rows, n_slices;
+};
+
+/* On failure the runner holds nothing. stop is borrowed until runner_close. */
+slm_err runner_open(struct runner *r, const slm_engine *e, const struct runner_shape *shape,
+                    const atomic_bool *stop, slm_why *why);
+void runner_close(struct runner *r); /* after its sequences; also a runner of zeros */
+
+/* One pass: begin, add slices of different sequences, run. A slice is the next n pending ids of q;
+ * rows says whose logits are wanted. */
+void runner_begin(struct runner *r);
+void runner_add(struct runner *r, struct sequence *q, uint32_t n, enum logit_rows rows);
+/* Afterwards q->rows are the logits of its slice's rows that were asked for (NULL: none), and
+ * q->logits those of its last position. Errors as forward_run: no sequence has grown then. */
+slm_err runner_run(struct runner *r, slm_why *why);
+
+/* ------------------------------------------------------------------ sequence.c */
+
+/* Invariant: ids[0..n) is the sequence; the first kv_length(kv) of them are evaluated, and `logits`,
+ * when there, belong to the last evaluated one. Ids beyond that are pending, and are evaluated by
+ * whoever needs their logits. */
+struct sequence {
+    struct runner *runner;
+    struct kv *kv;
+    struct sampler *sampler;
+    int32_t *ids; /* [context] */
+    size_t n;
+    const float *logits; /* [vocab] in the runner's rows: valid until its next pass; or NULL */
+    const float *rows;   /* of the last pass, see runner_run */
+    bool long_rope;      /* factors that kv was filled with */
+    size_t expect;       /* announced length */
+    size_t reevaluated;  /* tokens evaluated again because of the rope switch, since last asked */
+};
+
+slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why);
+void sequence_close(struct sequence *q); /* also one of zeros */
+static inline size_t sequence_pending(const struct sequence *q) {
+    return q->n - kv_length(q->kv);
+}
+/* Drops evaluated positions from n on; to 0 when a sliding window cannot go back that far. The ids
+ * stay. */
+void sequence_rewind(struct sequence *q, uint32_t n);
+/* Chooses the rope factors for a sequence of `length` positions; starts over if they changed. */
+void sequence_choose_rope(struct sequence *q, size_t length);
+/* E_ARG for an id that the model has no row for. */
+slm_err sequence_check_ids(const struct runner *r, const int32_t *ids, size_t n, slm_why *why);
+/* Evaluates up to position `end` in chunks, with the logits of the last one when it is the sequence's
+ * end. on_prefill may be NULL; false, or the runner's stop, gives E_CANCELLED between chunks. */
+typedef bool (*prefill_fn)(void *user, size_t done, size_t total);
+slm_err sequence_evaluate_to(struct sequence *q, size_t end, prefill_fn on_prefill, void *user,
+                             slm_why *why);
+/* Everything that is pending, so that there are logits. */
+slm_err sequence_evaluate(struct sequence *q, prefill_fn on_prefill, void *user, slm_why *why);
+
+/* ------------------------------------------------------------------ session.c */
+
+struct slm_session {
+    struct runner runner;
+    struct sequence sequence;
+    uint32_t logit_rows;
+    atomic_bool cancelled;
+};
+/* slm_session_sync with a progress callback */
+slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused,
+                     prefill_fn on_prefill, void *user, slm_why *why);
+
+#endif

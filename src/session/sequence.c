@@ -1,0 +1,87 @@
+/* sequence.c - ids, how far they are evaluated, and going on and back in them.
+ *
+ * Models with two sets of rope factors (longrope): a sequence longer than original_context uses the
+ * long ones for all of its positions, as the official code does when it evaluates it in one go. So
+ * when a growing sequence crosses the switch it is evaluated again from the start, and counted in
+ * q->reevaluated. slm_session_expect avoids that when the final length is known. */
+#include "session/runner.h"
+
+slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why) {
+    const slm_engine *e = r->engine;
+    slm_err err = SLM_OK;
+    *q = (struct sequence){ .runner = r };
+    q->ids = mem_alloc(&r->hooks, r->shape.context, sizeof *q->ids);
+    if (q->ids == NULL)
+        TRY_OUT(fail_nomem(why, "the ids of a sequence", (size_t)r->shape.context * 4));
+    TRY_OUT(
+        kv_new(&r->hooks, &e->facts.m, r->shape.kv, r->shape.context, r->shape.chunk, &q->kv, why));
+    TRY_OUT(sampler_new(&r->hooks, e->facts.m.vocab, e->allowed, &q->sampler, why));
+    return SLM_OK;
+out:
+    sequence_close(q);
+    return err;
+}
+
+void sequence_close(struct sequence *q) {
+    if (q->runner == NULL)
+        return;
+    sampler_free(q->sampler);
+    kv_free(q->kv);
+    mem_free(&q->runner->hooks, q->ids);
+    *q = (struct sequence){ 0 };
+}
+
+void sequence_rewind(struct sequence *q, uint32_t n) {
+    if (kv_length(q->kv) > n) {
+        if (!kv_truncate(q->kv, n))
+            kv_truncate(q->kv, 0);
+        q->logits = NULL;
+    }
+}
+
+void sequence_choose_rope(struct sequence *q, size_t length) {
+    const struct model *m = &q->runner->engine->facts.m;
+    size_t planned = length > q->expect ? length : q->expect;
+    bool wanted = m->rope.kind == ROPE_LONG && planned > m->rope.original_context;
+    if (wanted == q->long_rope)
+        return;
+    q->reevaluated += kv_length(q->kv);
+    sequence_rewind(q, 0);
+    q->long_rope = wanted;
+}
+
+slm_err sequence_check_ids(const struct runner *r, const int32_t *ids, size_t n, slm_why *why) {
+    uint32_t vocab = r->engine->facts.m.vocab;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "token %zu has id %d, the model has ids 0 to %u", i, ids[i], vocab - 1);
+    return SLM_OK;
+}
+
+slm_err sequence_evaluate_to(struct sequence *q, size_t end, prefill_fn on_prefill, void *user,
+                             slm_why *why) {
+    struct runner *r = q->runner;
+    size_t first = kv_length(q->kv);
+    while (kv_length(q->kv) < end) {
+        size_t done = kv_length(q->kv), left = end - done;
+        uint32_t n = left < r->shape.chunk ? (uint32_t)left : r->shape.chunk;
+        if (atomic_load_explicit(r->stop, memory_order_relaxed) ||
+            (on_prefill != NULL && !on_prefill(user, done - first, end - first)))
+            return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled after %zu of %zu tokens",
+                        done - first, end - first);
+        runner_begin(r);
+        runner_add(r, q, n, done + n == q->n ? LOGITS_LAST : LOGITS_NONE);
+        TRY(runner_run(r, why));
+    }
+    if (on_prefill != NULL)
+        on_prefill(user, end - first, end - first);
+    return SLM_OK;
+}
+
+slm_err sequence_evaluate(struct sequence *q, prefill_fn on_prefill, void *user, slm_why *why) {
+    sequence_choose_rope(q, q->n);
+    if (sequence_pending(q) == 0 && q->logits == NULL && q->n > 0)
+        sequence_rewind(q, (uint32_t)q->n - 1);
+    return sequence_evaluate_to(q, q->n, on_prefill, user, why);
+}
