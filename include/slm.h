@@ -402,15 +402,39 @@ SLM_API const char *slm_quantize_type(size_t i, const char **note);
 
 /* ------------------------------------------------------------------ the machine */
 
+/* How fast memory is read forward, the best of several repetitions. */
+struct slm_read_rate {
+    unsigned streams;         /* walks that one thread advances side by side: 1 or 4 */
+    unsigned prefetch_bytes;  /* asked for that far ahead; 0: nothing is asked for */
+    bool huge_pages;
+    double one_gb_s, all_gb_s; /* one thread, all threads; 0 not measured */
+};
+/* How fast one instruction set multiplies in registers. A multiply-add counts as two. */
+struct slm_multiply_rate {
+    const char *isa;           /* "ref", "avx2", ...: static */
+    const char *unit;          /* "int8", "bf16", "f32" */
+    double one_tops, all_tops; /* 10^12 operations per second, one thread, all threads; 0 not measured */
+};
 typedef struct slm_machine {
     size_t size;
     const char *isa;        /* best instruction set step of this CPU that slm has kernels for */
     unsigned threads;       /* CPUs this process may use */
     double read_gb_s;       /* read bandwidth as decoding reads, all threads; 0 unless measured */
     double int8_tops, bf16_tflops, f32_tflops; /* multiply peaks of the kernels' instructions, all threads */
+    struct slm_read_rate reads[8]; /* what read_gb_s is the best of */
+    size_t n_reads;
+    struct slm_multiply_rate multiplies[16]; /* each instruction set up to `isa`, each unit that it has */
+    size_t n_multiplies;
 } slm_machine;
-/* measure: takes about a second and 256 MiB. */
-SLM_API slm_err slm_machine_get(bool measure, unsigned threads, slm_machine *out, slm_why *why);
+enum slm_measure {
+    SLM_MEASURE_NOTHING, /* isa and threads only */
+    SLM_MEASURE_PULSE,   /* read_gb_s and int8_tops alone, means over some 20 ms, not the best: what the
+                            machine gives just now, which on a shared one is not always the same; 96 MiB */
+    SLM_MEASURE_QUICK,   /* all threads only; 0.4 s, 256 MiB */
+    SLM_MEASURE_FULL     /* everything; about 3 s, longer on slow machines; 512 MiB */
+};
+/* threads: as many as will compute; 0: all. Measuring wants the machine for itself. */
+SLM_API slm_err slm_machine_get(enum slm_measure measure, unsigned threads, slm_machine *out, slm_why *why);
 
 /* Bytes read and multiply-adds done for one token at a depth, for `slm bench`. E_STATE without weights. */
 typedef struct slm_cost {

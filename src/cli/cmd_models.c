@@ -412,7 +412,7 @@ int cmd_home(struct cli *c) {
     struct machine_memory memory;
     slm_machine machine = { .size = sizeof machine };
     slm_why why;
-    slm_err err = slm_machine_get(false, (unsigned)opt_int(c, OPT_THREADS, 0), &machine, &why);
+    slm_err err = slm_machine_get(SLM_MEASURE_NOTHING, (unsigned)opt_int(c, OPT_THREADS, 0), &machine, &why);
     if (err != SLM_OK)
         return report_error(c, AT_WORK, err, &why, NULL);
     if (opt_set(c, OPT_ISA))

@@ -628,7 +628,7 @@ static int bench(int argc, char **argv) {
     struct peak peak;
     if (pool_new(NULL, threads, &pool, NULL) != SLM_OK)
         return 1;
-    if (peak_measure(k, NULL, pool, 256u << 20, &peak, NULL) != SLM_OK)
+    if (peak_measure(k, NULL, pool, 256u << 20, true, &peak, NULL) != SLM_OK)
         return 1;
     printf("%s, %u threads: read %.1f GB/s, int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n",
            isa_name(kernels_isa(k)), threads, peak.read_bytes_s * 1e-9, peak.int8_ops_s * 1e-9,

@@ -104,7 +104,7 @@ static void test_result_sizes(void **state) {
     assert_int_equal(slm_engine_tensor(engine, 0, &t), SLM_E_ARG);
     assert_int_equal(slm_engine_cost(engine, SLM_KV_F16, 1, &c), SLM_E_ARG);
     assert_int_equal(slm_catalog_get(0, &card), SLM_E_ARG);
-    assert_int_equal(slm_machine_get(false, 1, &m, &why), SLM_E_ARG);
+    assert_int_equal(slm_machine_get(SLM_MEASURE_NOTHING, 1, &m, &why), SLM_E_ARG);
     struct {
         slm_plan p;
         uint64_t later;
