@@ -437,7 +437,7 @@ static int bench(void) {
         float max, sum;
         for (unsigned round = 0; round < 4; round++) {
             uint64_t from = clock_ns();
-            volatile uint64_t keep = peak_ops_at(k)->read(rows, STREAM);
+            volatile uint64_t keep = peak_ops_at(k)->read(rows, STREAM, 4, 0);
             (void)keep;
             read = fmin(read, (double)(clock_ns() - from) * 1e-9);
         }
