@@ -37,6 +37,9 @@ slm_err runner_open(struct runner *r, const slm_engine *e, const struct runner_s
     if (r->logits == NULL || r->ids == NULL || r->slices == NULL || r->members == NULL)
         TRY_OUT(fail_nomem(why, "logits", (size_t)shape->kept * m->vocab * sizeof *r->logits));
     TRY_OUT(pool_new(&r->hooks, shape->threads, &r->pool, why));
+    TRY_OUT(kv_pool_new(&r->hooks, m, shape->kv,
+                        kv_pages_for(m, shape->context, shape->chunk, shape->places), &r->kv_pool,
+                        why));
     TRY_OUT(forward_new(&r->hooks, &e->net, e->rope, r->pool, shape->rows, shape->asked,
                         shape->context, &r->forward, why));
     forward_stop_on(r->forward, stop);
@@ -50,6 +53,7 @@ void runner_close(struct runner *r) {
     if (r->engine == NULL)
         return;
     forward_free(r->forward);
+    kv_pool_free(r->kv_pool);
     pool_free(r->pool);
     mem_free(&r->hooks, r->members);
     mem_free(&r->hooks, r->slices);

@@ -32,6 +32,7 @@ struct runner {
     struct runner_shape shape;
     const atomic_bool *stop; /* borrowed: ends the pass at hand after a layer */
     struct pool *pool;
+    struct kv_pool *kv_pool; /* of all its sequences */
     struct forward *forward;
     float *logits; /* [kept][vocab] of the last pass, in the order of its slices */
     /* the pass that is being put together */
