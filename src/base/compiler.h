@@ -27,6 +27,16 @@
 #define ISA_AVX512BF16                                                                             \
     __attribute__((target(                                                                         \
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,avx512bf16,fma,f16c,avx2")))
+/* The tile instructions are known to gcc 11, clang 12 and later. */
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
+#define HAVE_AMX_KERNELS 1
+#define ISA_AMX                                                                                    \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi,fma,f16c,"     \
+                          "avx2,amx-tile,amx-int8,amx-bf16")))
+#endif
+/* What was written before is in memory behind this, for instructions whose operands in memory the
+ * compiler does not know in full. */
+#define COMPILER_BARRIER() __asm__ __volatile__("" : : : "memory")
 /* Keeps a vector in a register here: sums that advance side by side stay side by side, instead of
  * being computed one after the other with everything else spilled. */
 #define PIN_VECTOR(v) __asm__ __volatile__("" : "+v"(v))

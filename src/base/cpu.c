@@ -2,7 +2,8 @@
  *
  * The smaller of the affinity mask and the quota of the control groups that the process is in.
  * Sources: Linux Documentation/admin-guide/cgroup-v2.rst (cpu.max: "QUOTA PERIOD" or "max PERIOD"),
- * scheduler/sched-bwc.rst (version 1: cpu.cfs_quota_us, -1 for none, and cpu.cfs_period_us). */
+ * scheduler/sched-bwc.rst (version 1: cpu.cfs_quota_us, -1 for none, and cpu.cfs_period_us);
+ * arch/x86/xstate.rst (leave to use tile registers). */
 #include "base/pool.h"
 
 #include <inttypes.h>
@@ -12,6 +13,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+#endif
 
 #include "base/file.h"
 
@@ -22,6 +26,15 @@ uint64_t clock_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool cpu_allow_tiles(void) {
+#if defined(__linux__) && defined(__x86_64__)
+    const long request = 0x1023 /* ARCH_REQ_XCOMP_PERM */, tile_data = 18 /* XFEATURE_XTILEDATA */;
+    return syscall(SYS_arch_prctl, request, tile_data) == 0;
+#else
+    return false;
+#endif
 }
 
 /* ---- control groups ---- */

@@ -1,7 +1,7 @@
 /* dispatch.c - one table of functions per instruction set, the choice among them, and the public
  * calls of kernels.h, each of which is one step through the table.
  *
- * Ladder: ref, avx2, avx512 (with a variant whose bfloat16 products use the BF16 extension). The
+ * Ladder: ref, avx2, avx512 (with a variant whose bfloat16 products use the BF16 extension), amx. The
  * numbers of integer, F16 and F32 products are the same on every step; see ref/matmul.c. */
 #include <string.h>
 
@@ -18,6 +18,10 @@ static const struct kernels table_avx512 = { ISA_LEVEL_AVX512, &matmul_ops_avx51
 static const struct kernels table_avx512bf16 = { ISA_LEVEL_AVX512, &matmul_ops_avx512bf16,
                                                  &row_ops_avx512, &attention_ops_avx512 };
 #endif
+#ifdef HAVE_AMX_KERNELS
+static const struct kernels table_amx = { ISA_LEVEL_AMX, &matmul_ops_amx, &row_ops_avx512,
+                                          &attention_ops_avx512 };
+#endif
 
 /* ---- the ladder ---- */
 
@@ -30,6 +34,10 @@ const struct kernels *kernels_at(enum isa level) {
         return &table_avx2;
     if (level == ISA_LEVEL_AVX512 && f.avx512)
         return f.avx512bf16 ? &table_avx512bf16 : &table_avx512;
+#endif
+#ifdef HAVE_AMX_KERNELS
+    if (level == ISA_LEVEL_AMX && f.amx && cpu_allow_tiles())
+        return &table_amx;
 #endif
     return NULL;
 }

@@ -61,5 +61,8 @@ extern const struct matmul_ops matmul_ops_avx2, matmul_ops_avx512, matmul_ops_av
 extern const struct row_ops row_ops_avx2, row_ops_avx512;
 extern const struct attention_ops attention_ops_avx2, attention_ops_avx512;
 #endif
+#ifdef HAVE_AMX_KERNELS
+extern const struct matmul_ops matmul_ops_amx;
+#endif
 
 #endif
