@@ -186,10 +186,11 @@ $(call test_program,$(1)): $(call object,$(1)) $(STATIC) $(BUILD)/tests/libsuppo
 endef
 $(foreach t,$(TEST_SRC),$(eval $(call test_rule,$(t))))
 
-# the products on tile registers once more, on a model of the instructions
-AMX_MODEL_OBJ := $(BUILD)/obj/tests/kernels/matmul_amx_model.o
+# what uses tile registers once more, on a model of the instructions
+AMX_MODEL_OBJ := $(patsubst %,$(BUILD)/obj/tests/kernels/%_model.o,matmul_amx peak_amx)
 $(AMX_MODEL_OBJ): EXTRA_FLAGS = -Itests -DSLM_AMX_MODEL_REPLACES -include tests/kernels/amx_model.h
-$(AMX_MODEL_OBJ): src/kernels/x86/matmul_amx.c $(FLAGS_FILE)
+$(AMX_MODEL_OBJ): OPT_FLAGS = $(KERNEL_CFLAGS)
+$(BUILD)/obj/tests/kernels/%_model.o: src/kernels/x86/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call say,cc,$< (model))
 	$(Q)$(COMPILE) 2>$@.log || { cat $@.log >&2; exit 1; }

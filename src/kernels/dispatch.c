@@ -85,6 +85,11 @@ size_t matmul_scratch(const struct matrix *m, size_t n_tokens) {
     return m->layout == MATRIX_PLAIN ? PLAIN_ROWS * plain_stride(m->cols) * sizeof(float) : 0;
 }
 
+/* matmul_amx.c unpacks four panels together; vectors need nothing of the kind. */
+uint32_t matmul_panels(const struct kernels *k) {
+    return k->isa == ISA_LEVEL_AMX ? 4 : 1;
+}
+
 void matmul(const struct kernels *k, const struct matrix *m, const void *acts, size_t n_tokens,
             uint32_t first, uint32_t n, float *y, size_t y_stride, void *scratch) {
     matmul_fn *fn = m->layout == MATRIX_PLAIN ? k->matmul->plain : k->matmul->panel[m->dtype];

@@ -76,6 +76,10 @@ const struct peak_ops peak_ops_ref = { .read = read_ref,
 
 const struct peak_ops *peak_ops_at(const struct kernels *k) {
 #ifdef HAVE_X86_KERNELS
+#ifdef HAVE_AMX_KERNELS
+    if (k->isa == ISA_LEVEL_AMX)
+        return &peak_ops_amx;
+#endif
     if (k->isa == ISA_LEVEL_AVX512)
         return k->matmul == &matmul_ops_avx512bf16 ? &peak_ops_avx512bf16 : &peak_ops_avx512;
     if (k->isa == ISA_LEVEL_AVX2)

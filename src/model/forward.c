@@ -72,7 +72,8 @@ struct stage {
 static uint32_t pieces(const struct worker *w, const struct matrix *m, uint32_t panels) {
     size_t panel = m->layout == MATRIX_PANEL ? m->panel_bytes : m->row_bytes * PANEL_ROWS;
     size_t by_bytes = PIECE_BYTES / (panel + 1) / w->f->n_rows + 1,
-           by_threads = panels / (w->count * 4) + 1;
+           by_threads = panels / (w->count * 4) + 1, shared = matmul_panels(w->f->k);
+    by_bytes = by_bytes < shared ? shared : by_bytes;
     return (uint32_t)(by_bytes < by_threads ? by_bytes : by_threads);
 }
 

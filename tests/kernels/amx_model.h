@@ -1,8 +1,8 @@
 /* amx_model.h - the tile instructions (AMX) in plain C, for machines that have none.
  *
- * The Makefile compiles src/kernels/x86/matmul_amx.c a second time with this header in front: its
- * intrinsics become the functions below, its table becomes matmul_ops_amx_model, and nothing else
- * changes. What the processor would answer with a fault ends the test program with a message.
+ * The Makefile compiles matmul_amx.c and peak_amx.c of src/kernels/x86 a second time with this header
+ * in front: their intrinsics become the functions below, what they export ends in _model, and nothing
+ * else changes. What the processor would answer with a fault ends the test program with a message.
  *
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2: "Operation" of
  * LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TILERELEASE, TDPBSSD, TDPBSUD and TDPBF16PS. */
@@ -158,6 +158,11 @@ static inline void amx_dpbf16ps(unsigned c, unsigned a, unsigned b) {
 #define _tile_dpbsud amx_dpbsud
 #define _tile_dpbf16ps amx_dpbf16ps
 #define matmul_ops_amx matmul_ops_amx_model
+#define peak_int8_amx peak_int8_amx_model
+#define peak_bf16_amx peak_bf16_amx_model
+#else
+extern const struct matmul_ops matmul_ops_amx_model;
+uint64_t peak_int8_amx_model(uint64_t rounds), peak_bf16_amx_model(uint64_t rounds);
 #endif
 
 #endif

@@ -12,7 +12,6 @@
 #ifdef HAVE_AMX_KERNELS
 #include "kernels/amx_model.h"
 
-extern const struct matmul_ops matmul_ops_amx_model;
 static const struct kernels model = { ISA_LEVEL_AMX, &matmul_ops_amx_model, NULL, NULL };
 
 /* ---- single instructions ---- */
@@ -79,6 +78,17 @@ static void test_bf16_chains(void **unused) {
     amx_stored(0, &sum, 4);
     assert_true(sum == 2);
     amx_release();
+}
+
+/* ---- the peak loops ---- */
+
+/* They do what they are counted for: check_peak.c asks the same of every instruction set. */
+static void test_peak(void **unused) {
+    (void)unused;
+    for (uint64_t r = 0; r < 4; r++) {
+        assert_int_equal(peak_int8_amx_model(r), r * PEAK_INT8_AMX_OPS / 2 * 6);
+        assert_int_equal(peak_bf16_amx_model(r), r * PEAK_BF16_AMX_OPS / 2 / 8);
+    }
 }
 
 /* ---- the order of a bfloat16 product ---- */
@@ -242,8 +252,9 @@ static void test_detection(void **unused) {
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
 #ifdef HAVE_AMX_KERNELS
-        cmocka_unit_test(test_bytes),      cmocka_unit_test(test_bf16_chains),
-        cmocka_unit_test(test_bf16_order), cmocka_unit_test(test_hardware),
+        cmocka_unit_test(test_peak),        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_bf16_chains), cmocka_unit_test(test_bf16_order),
+        cmocka_unit_test(test_hardware),
 #endif
         cmocka_unit_test(test_detection),
     };
