@@ -8,15 +8,15 @@
 #include <string.h>
 
 struct runner_shape runner_shape_of(const slm_session_options *o) {
-    struct runner_shape s = { .places = 1,
-                              .context = o->context,
-                              .rows = o->chunk,
-                              .chunk = o->chunk,
-                              .kept = 1,
-                              .asked = o->logit_rows,
-                              .kv = kv_internal(o->kv),
-                              .threads = o->threads };
-    return s;
+    uint32_t places = o->batch ? o->sequences : 1;
+    return (struct runner_shape){ .places = places,
+                                  .context = o->context,
+                                  .rows = o->chunk,
+                                  .chunk = o->chunk < o->context ? o->chunk : o->context,
+                                  .kept = places,
+                                  .asked = places > o->logit_rows ? places : o->logit_rows,
+                                  .kv = kv_internal(o->kv),
+                                  .threads = o->threads };
 }
 
 uint64_t runner_bytes(const struct model *m, const struct runner_shape *s) {

@@ -30,6 +30,12 @@ void sequence_close(struct sequence *q) {
     *q = (struct sequence){ 0 };
 }
 
+void sequence_clear(struct sequence *q) {
+    kv_truncate(q->kv, 0);
+    q->n = q->expect = q->reevaluated = 0;
+    q->logits = q->rows = NULL;
+}
+
 void sequence_rewind(struct sequence *q, uint32_t n) {
     if (kv_length(q->kv) > n) {
         if (!kv_truncate(q->kv, n))
