@@ -32,8 +32,7 @@ extern "C" {
     X(15, E_ENCODING, "invalid UTF-8")                                                          \
     X(16, E_STATE, "not possible in this state")                                                \
     X(17, E_NET, "network failed")                                                              \
-    X(18, E_CHECKSUM, "checksum differs")                                                       \
-    X(19, E_BUSY, "no place is free")
+    X(18, E_CHECKSUM, "checksum differs")
 
 typedef enum slm_err {
 #define X(number, name, text) SLM_##name = number,
