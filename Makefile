@@ -186,6 +186,17 @@ $(call test_program,$(1)): $(call object,$(1)) $(STATIC) $(BUILD)/tests/libsuppo
 endef
 $(foreach t,$(TEST_SRC),$(eval $(call test_rule,$(t))))
 
+# what uses tile registers once more, on a model of the instructions
+AMX_MODEL_OBJ := $(patsubst %,$(BUILD)/obj/tests/kernels/%_model.o,matmul_amx peak_amx)
+$(AMX_MODEL_OBJ): EXTRA_FLAGS = -Itests -DSLM_AMX_MODEL_REPLACES -include tests/kernels/amx_model.h
+$(AMX_MODEL_OBJ): OPT_FLAGS = $(KERNEL_CFLAGS)
+$(BUILD)/obj/tests/kernels/%_model.o: src/kernels/x86/%.c $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call say,cc,$< (model))
+	$(Q)$(COMPILE) 2>$@.log || { cat $@.log >&2; exit 1; }
+	@cat $@.log >&2
+$(BUILD)/tests/check_matmul $(BUILD)/tests/check_amx: $(AMX_MODEL_OBJ)
+
 define cli_test_rule
 $(call test_program,$(1)): $(call object,$(1)) $(filter-out %/cli/main.o,$(PROGRAM_OBJ)) $(STATIC) \
     $(BUILD)/tests/libsupport.a
@@ -203,7 +214,7 @@ endef
 $(foreach t,$(FUZZ_SRC),$(eval $(call replay_rule,$(t))))
 
 -include $(patsubst %.o,%.d,$(LIB_OBJ) $(PROGRAM_OBJ) $(SUPPORT_OBJ) $(DRIVER_OBJ) \
-    $(call object,$(TEST_SRC) $(CLI_TEST_SRC) $(FUZZ_SRC)))
+    $(AMX_MODEL_OBJ) $(call object,$(TEST_SRC) $(CLI_TEST_SRC) $(FUZZ_SRC)))
 
 # ---- man page and completions: written by the program from its own table of commands ----
 COMPLETIONS := $(addprefix $(BUILD)/completions/,slm.bash _slm slm.fish)

@@ -32,8 +32,9 @@
  *
  * Threads. An engine is constant once open and may be shared by any number of threads. A session
  * belongs to one thread at a time (slm_session_cancel alone may be called from anywhere, also from
- * a signal handler). The library starts worker threads per session and for loading; it installs no
- * signal handlers, reads no environment variables, never prints, exits or aborts.
+ * a signal handler), and so does a batch. The library starts worker threads per session or batch and
+ * for loading; it installs no signal handlers, reads no environment variables, never prints, exits or
+ * aborts.
  *
  * Structs with a `size` field: set it to sizeof before the call (the _default() functions do); a
  * size that cannot be right is E_ARG. Fields beyond the caller's size are not touched, so programs
@@ -153,7 +154,7 @@ typedef struct slm_engine_options {
     unsigned need;       /* slm_parts that must be there: E_NOTFOUND otherwise */
     unsigned want;       /* parts that are loaded when they are there */
     bool exact;          /* float32 from dequantised weights, no packing: slow, for checking */
-    const char *isa;     /* highest instruction set step: "ref", "avx2", "avx512", "neon"; NULL: best */
+    const char *isa;     /* highest instruction set step: "ref", "avx2", "avx512"; NULL: best */
     unsigned threads;    /* for loading; 0: as many as the machine has */
     const char *id_hint; /* which known model is meant where two have the same numbers; may be NULL */
     slm_progress progress;
@@ -228,11 +229,12 @@ typedef struct slm_session_options {
     size_t size;
     uint32_t context;   /* positions; 0: the model's, or the most that max_bytes allows (from 256 on) */
     uint32_t chunk;     /* prompt tokens evaluated together; 0: 256 */
-    uint32_t sequences; /* for plans: how many such sessions; 0: 1 */
+    uint32_t sequences; /* for plans: how many such sessions; 0: 1. Of a batch: its places; 0: 8 */
     uint32_t logit_rows;/* rows of logits one call may ask for; 0: 1 */
     enum slm_kv kv;     /* no options at all on an exact engine: F32 */
     unsigned threads;   /* 0: as many as the machine has */
     uint64_t max_bytes; /* plan's total must not exceed this; 0: no limit. E_MEMORY names both */
+    bool batch;         /* for plans: the sequences are those of one slm_batch (which sets it itself) */
 } slm_session_options;
 SLM_API slm_session_options slm_session_default(void);
 
@@ -381,6 +383,55 @@ SLM_API slm_err slm_generate(slm_session *session, const slm_generate_options *o
  * while the prompt is evaluated: E_CANCELLED; later: SLM_FINISH_CANCELLED. */
 SLM_API slm_err slm_chat(slm_session *session, const char *request, size_t n, const slm_generate_options *options,
                          slm_result *result, slm_why *why);
+
+/* ------------------------------------------------------------------ batch: many sequences */
+
+/* A batch answers many requests at once: each step takes one pass through the model with the next
+ * rows of all of them, so that the weights are read once for all. Every request gets the bits that a
+ * session of its own would give it, whatever runs beside it.
+ *
+ * Threads: one thread drives a batch (add, step, close); slm_batch_cancel may be called from any, also
+ * from a signal handler. Callbacks come from the driving thread inside add, step and close; they may
+ * call slm_batch_add and slm_batch_cancel, not step or close. */
+typedef struct slm_batch slm_batch;
+
+/* Options as for a session: `sequences` places, each of `context` positions; `chunk` is the rows of one
+ * pass over all of them (at least one for each place); logit_rows is not used. All memory is reserved
+ * here. Errors as slm_session_open. */
+SLM_API slm_err slm_batch_open(const slm_engine *engine, const slm_session_options *options, slm_batch **out,
+                               slm_why *why);
+/* Requests that still run end as cancelled: their on_done is called. */
+SLM_API void slm_batch_close(slm_batch *batch);
+
+typedef struct slm_request {
+    size_t size;
+    const int32_t *ids; /* [n] the prompt, copied; n from 1 to the context */
+    size_t n;
+    /* How to answer (NULL: the defaults). Copied; stop strings, bias and `user` are borrowed until
+     * on_done. in_thinking is the caller's to set (slm_render_ids tells). */
+    const slm_generate_options *options;
+    /* The request has ended and its place is free again: called exactly once for each request that was
+     * added. err as slm_chat returns it, with why (NULL when SLM_OK); the result is filled as far as it
+     * came. Both are valid during the call. May be NULL. */
+    void (*on_done)(void *user, uint64_t id, const slm_result *result, slm_err err, const slm_why *why);
+    void *user; /* of on_done */
+} slm_request;
+
+/* Takes a place. *id (may be NULL) names the request: from 1 on, never used again by this batch.
+ * E_BUSY when every place is taken: a batch has no queue, what waits is the caller's to order. E_CONTEXT
+ * with both numbers, E_ARG; on_done is not called then. Cost: no evaluation. */
+SLM_API slm_err slm_batch_add(slm_batch *batch, const slm_request *request, uint64_t *id, slm_why *why);
+/* One pass over everything that runs; returns how many requests run afterwards (0: nothing to do). Each
+ * request that writes gets its next token; the rows that are left go in equal shares to prompts that are
+ * still read, so that neither a long prompt nor a full batch lets anybody wait. Failures go to the
+ * on_done of the request that caused them. Allocates nothing for a token. */
+SLM_API size_t slm_batch_step(slm_batch *batch);
+/* The request ends as cancelled at the next step (E_CANCELLED while its prompt is read, else
+ * SLM_FINISH_CANCELLED); an id that does not run is ignored. 0: all that run, and the pass at hand stops
+ * after a layer. */
+SLM_API void slm_batch_cancel(slm_batch *batch, uint64_t id);
+/* Positions of each place. */
+SLM_API uint32_t slm_batch_context(const slm_batch *batch);
 
 /* ------------------------------------------------------------------ files */
 

@@ -32,7 +32,8 @@ extern "C" {
     X(15, E_ENCODING, "invalid UTF-8")                                                          \
     X(16, E_STATE, "not possible in this state")                                                \
     X(17, E_NET, "network failed")                                                              \
-    X(18, E_CHECKSUM, "checksum differs")
+    X(18, E_CHECKSUM, "checksum differs")                                                       \
+    X(19, E_BUSY, "no place is free")
 
 typedef enum slm_err {
 #define X(number, name, text) SLM_##name = number,

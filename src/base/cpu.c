@@ -1,8 +1,9 @@
-/* cpu.c - how many CPUs this process may use, what they offer, and the clock.
+/* cpu.c - how many CPUs this process may use, and the clock.
  *
  * The smaller of the affinity mask and the quota of the control groups that the process is in.
  * Sources: Linux Documentation/admin-guide/cgroup-v2.rst (cpu.max: "QUOTA PERIOD" or "max PERIOD"),
- * scheduler/sched-bwc.rst (version 1: cpu.cfs_quota_us, -1 for none, and cpu.cfs_period_us). */
+ * scheduler/sched-bwc.rst (version 1: cpu.cfs_quota_us, -1 for none, and cpu.cfs_period_us);
+ * arch/x86/xstate.rst (leave to use tile registers). */
 #include "base/pool.h"
 
 #include <inttypes.h>
@@ -12,8 +13,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sys/auxv.h>
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
 #endif
 
 #include "base/file.h"
@@ -27,12 +28,12 @@ uint64_t clock_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-uint64_t cpu_features(unsigned word) {
-#ifdef __linux__
-    return getauxval(word == 0 ? AT_HWCAP : AT_HWCAP2);
+bool cpu_allow_tiles(void) {
+#if defined(__linux__) && defined(__x86_64__)
+    const long request = 0x1023 /* ARCH_REQ_XCOMP_PERM */, tile_data = 18 /* XFEATURE_XTILEDATA */;
+    return syscall(SYS_arch_prctl, request, tile_data) == 0;
 #else
-    (void)word;
-    return 0;
+    return false;
 #endif
 }
 

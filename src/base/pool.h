@@ -60,12 +60,12 @@ void phase_wait(struct pool *p, struct phase *ph, unsigned total);
 
 /* CPUs this process may run on (affinity and cgroup limit respected), at least 1. */
 unsigned cpu_count(void);
+/* Asks the system to keep tile registers (AMX) for this process, all threads, from now on; signal
+ * frames of threads that use them grow by 8 KiB. False: it does not. Asking again changes nothing. */
+bool cpu_allow_tiles(void);
 /* The cgroup half of cpu_count: CPUs granted by the quotas of the groups that `membership` (text of
  * /proc/self/cgroup) names below the mount point `root`, rounded up; 0 when there is no limit. */
 unsigned cpu_quota(const char *membership, const char *root);
-/* Words of feature bits that the system hands to programs about its CPU: Linux' AT_HWCAP (word 0)
- * and AT_HWCAP2 (word 1), whose meaning depends on the architecture; 0 on other systems. */
-uint64_t cpu_features(unsigned word);
 /* Monotonic clock in nanoseconds. */
 uint64_t clock_ns(void);
 

@@ -103,6 +103,9 @@ void act_prepare(const struct kernels *k, enum act a, const float *x, uint32_t c
 void matmul(const struct kernels *k, const struct matrix *m, const void *acts, size_t n_tokens,
             uint32_t first, uint32_t n, float *y, size_t y_stride, void *scratch);
 size_t matmul_scratch(const struct matrix *m, size_t n_tokens);
+/* Panels that one call should have at least where there are many tokens, so that the activations
+ * are read less often; fewer are right too, only slower. */
+uint32_t matmul_panels(const struct kernels *k);
 
 /* ---- rows ---- (all over float32, fixed order of summation: 16 lanes by index, fixed tree) */
 /* out = x / sqrt(mean(x^2) + eps) * (w or 1 + w); out may be x. Mean in double or compensated. */

@@ -76,20 +76,14 @@ const struct peak_ops peak_ops_ref = { .read = read_ref,
 
 const struct peak_ops *peak_ops_at(const struct kernels *k) {
 #ifdef HAVE_X86_KERNELS
+#ifdef HAVE_AMX_KERNELS
+    if (k->isa == ISA_LEVEL_AMX)
+        return &peak_ops_amx;
+#endif
     if (k->isa == ISA_LEVEL_AVX512)
         return k->matmul == &matmul_ops_avx512bf16 ? &peak_ops_avx512bf16 : &peak_ops_avx512;
     if (k->isa == ISA_LEVEL_AVX2)
         return &peak_ops_avx2;
-#endif
-#ifdef HAVE_ARM_EXTENSIONS
-    if (k->matmul == &matmul_ops_neon_v86)
-        return &peak_ops_neon_v86;
-    if (k->matmul == &matmul_ops_neon_dot)
-        return &peak_ops_neon_dot;
-#endif
-#ifdef HAVE_ARM_KERNELS
-    if (k->isa == ISA_LEVEL_NEON)
-        return &peak_ops_neon;
 #endif
     (void)k;
     return &peak_ops_ref;

@@ -65,10 +65,10 @@ struct peak_ops {
 const struct peak_ops *peak_ops_at(const struct kernels *k);
 extern const struct peak_ops peak_ops_ref;
 #ifdef __x86_64__
-extern const struct peak_ops peak_ops_avx2, peak_ops_avx512, peak_ops_avx512bf16;
-#endif
-#ifdef __aarch64__
-extern const struct peak_ops peak_ops_neon, peak_ops_neon_dot, peak_ops_neon_v86;
+extern const struct peak_ops peak_ops_avx2, peak_ops_avx512, peak_ops_avx512bf16, peak_ops_amx;
+#define PEAK_INT8_AMX_OPS (4 * 2 * 16 * 16 * 64) /* of a round of peak_int8_amx */
+#define PEAK_BF16_AMX_OPS (4 * 2 * 16 * 16 * 32)
+uint64_t peak_int8_amx(uint64_t rounds), peak_bf16_amx(uint64_t rounds); /* for peak_ops_amx */
 #endif
 
 #endif

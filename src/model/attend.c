@@ -32,21 +32,10 @@ static uint32_t first_visible(const struct tile *t, uint32_t position) {
 
 /* ------------------------------------------------------------------ one span */
 
-/* Positions [from, to) of a span that starts at `start`, in one or two runs of the ring. */
-struct run {
-    uint32_t from, n;
-};
-
-static unsigned ring_runs(const struct kv_layer *l, uint32_t from, uint32_t to,
-                          struct run runs[2]) {
-    uint32_t n = to - from, until_end = l->capacity - from % l->capacity;
-    if (n <= until_end) {
-        runs[0] = (struct run){ from, n };
-        return 1;
-    }
-    runs[0] = (struct run){ from, until_end };
-    runs[1] = (struct run){ from + until_end, n - until_end };
-    return 2;
+/* End of the positions from `at` on that lie one after another: those of a page, before `to`. */
+static uint32_t run_end(uint32_t at, uint32_t to) {
+    uint32_t end = (at / KV_PAGE + 1) * KV_PAGE;
+    return end < to ? end : to;
 }
 
 /* Columns that a query of this position may not see; [from, to) are scored, the rest up to `padded`
@@ -74,22 +63,24 @@ static void span_results(const struct worker *w, const struct tile *t, uint32_t 
     uint32_t from = low > start ? low : start,
              to = last + 1 < start + SPAN ? last + 1 : start + SPAN;
     uint32_t padded = (to - start + 15) / 16 * 16;
-    struct run runs[2];
-    unsigned n_runs = ring_runs(t->l, from, to, runs);
     float scale = model_attn_scale(m);
-    for (unsigned r = 0; r < n_runs; r++)
+    for (uint32_t at = from, end; at < to; at = end) {
+        end = run_end(at, to);
         attn_scores(f->k, t->kv->type, s->queries, t->n_queries, d,
-                    kv_row(t->kv, t->l->keys, t->l, t->kv_head, runs[r].from), runs[r].n, scale,
-                    s->scores + (runs[r].from - start), SPAN);
+                    kv_key(t->kv, t->l, t->kv_head, at), end - at, scale, s->scores + (at - start),
+                    SPAN);
+    }
     for (uint32_t i = 0; i < t->n_queries; i++) {
         mask_row(t, s->scores + (size_t)i * SPAN, start, from, to, padded,
                  t->position + i / f->group);
         attn_softmax(f->k, s->scores + (size_t)i * SPAN, padded, &s->span_max[i], &s->span_sum[i]);
     }
     memset(s->mixed, 0, t->n_queries * d * sizeof *s->mixed);
-    for (unsigned r = 0; r < n_runs; r++)
-        attn_mix(f->k, t->kv->type, s->scores + (runs[r].from - start), t->n_queries, SPAN, d,
-                 kv_row(t->kv, t->l->values, t->l, t->kv_head, runs[r].from), runs[r].n, s->mixed);
+    for (uint32_t at = from, end; at < to; at = end) {
+        end = run_end(at, to);
+        attn_mix(f->k, t->kv->type, s->scores + (at - start), t->n_queries, SPAN, d,
+                 kv_value(t->kv, t->l, t->kv_head, at), end - at, s->mixed);
+    }
 }
 
 /* The queries of a token's heads lie together in q; those of the next token one row further. */

@@ -72,7 +72,8 @@ struct stage {
 static uint32_t pieces(const struct worker *w, const struct matrix *m, uint32_t panels) {
     size_t panel = m->layout == MATRIX_PANEL ? m->panel_bytes : m->row_bytes * PANEL_ROWS;
     size_t by_bytes = PIECE_BYTES / (panel + 1) / w->f->n_rows + 1,
-           by_threads = panels / (w->count * 4) + 1;
+           by_threads = panels / (w->count * 4) + 1, shared = matmul_panels(w->f->k);
+    by_bytes = by_bytes < shared ? shared : by_bytes;
     return (uint32_t)(by_bytes < by_threads ? by_bytes : by_threads);
 }
 
@@ -278,9 +279,9 @@ void forward_place(const struct forward *f, uint32_t layer, uint32_t row, uint32
         place_head(f, l, row_of(f->q, m->heads * d, row) + (kv_head * f->group + g) * d, l->q_norm,
                    row);
     place_head(f, l, key, l->k_norm, row);
-    kv_store(f->k, kv->type, key, d, kv_row(kv, cache->keys, cache, kv_head, p->position));
+    kv_store(f->k, kv->type, key, d, kv_key(kv, cache, kv_head, p->position));
     kv_store(f->k, kv->type, row_of(f->v_new, m->kv_heads * d, row) + kv_head * d, d,
-             kv_row(kv, cache->values, cache, kv_head, p->position));
+             kv_value(kv, cache, kv_head, p->position));
 }
 
 static void activate(struct worker *w, uint32_t from, uint32_t to) {
@@ -414,17 +415,20 @@ static slm_err check_ids(const struct forward *f, const int32_t *ids, slm_why *w
     return SLM_OK;
 }
 
-/* The sequences grow only when the run came to its end and every number was finite. What was written beyond their length is not
- * read by anyone; rings keep all that position `length` needs. */
+/* Pages of their own for the new rows. A sequence whose turn came before another's failure keeps its
+ * pages for the next run. */
+static slm_err reserve(const struct forward *f, slm_why *why) {
+    for (uint32_t i = 0; i < f->n_slices; i++)
+        TRY(kv_reserve(f->slices[i].kv, f->slices[i].n, why));
+    return SLM_OK;
+}
+
+/* The sequences grow only when the run came to its end and every number was finite. What was written
+ * beyond their length is not read by anyone. */
 static void grow(struct forward *f) {
-    for (uint32_t i = 0; i < f->n_slices; i++) {
-        struct kv *kv = f->slices[i].kv;
-        uint32_t end = kv->length + f->slices[i].n;
-        kv->high = kv->high > end ? kv->high : end;
-        if (f->broken || f->stopped)
-            continue;
-        kv->length = end;
-        kv->long_rope = (int8_t)f->slices[i].long_rope;
+    for (uint32_t i = 0; i < f->n_slices && !f->broken && !f->stopped; i++) {
+        f->slices[i].kv->length += f->slices[i].n;
+        f->slices[i].kv->long_rope = (int8_t)f->slices[i].long_rope;
     }
 }
 
@@ -436,6 +440,7 @@ slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slic
                     f->max_rows);
     TRY(lay_out(f, slices, n_slices, why));
     TRY(check_ids(f, ids, why));
+    TRY(reserve(f, why));
     f->ids = ids;
     f->logits = logits;
     f->taps = taps;

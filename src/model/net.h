@@ -3,7 +3,7 @@
  * facts   what config.json or GGUF metadata say, as a struct model (facts.c)
  * net     facts + tensors in their slots, checked and perhaps packed (weights.c)
  * plan    bytes of everything, known before anything is touched (plan.c)
- * kv      keys and values of one sequence (kv.c)
+ * kv      keys and values: pages of a pool (kv_pool.c), tables of sequences (kv.c)
  * forward hidden states and logits of a batch of rows (forward.c) */
 #ifndef SLM_MODEL_NET_H
 #define SLM_MODEL_NET_H
@@ -100,6 +100,48 @@ void net_free(struct net *net);
  * it. Cost: two pages of each tensor are read. */
 void net_identity(const struct tensors *t, const struct facts *f, uint64_t out[2]);
 
+/* ---- keys and values: pages of one pool, a table of pages per sequence (kv_pool.c, kv.c) ---- */
+#define KV_PAGE 64 /* positions of a page; SPAN is a multiple of it */
+/* Full layers (and those without positions) and sliding layers have pages of their own: a page holds
+ * KV_PAGE positions of every layer of its class. Sequences and caches share pages by reference; a page
+ * that more than one holds is not written. Pages of sliding layers are let go once the window has
+ * passed them. */
+enum kv_class { KV_FULL, KV_SLIDING, KV_CLASSES };
+struct kv_pool;
+struct kv;
+struct kv_pages {
+    uint32_t n[KV_CLASSES];
+};
+/* Pages that sequences of this length need, each evaluated in chunks of at most `chunk`. */
+struct kv_pages kv_pages_for(const struct model *m, uint32_t context, uint32_t chunk,
+                             uint32_t sequences);
+uint64_t kv_page_bytes(const struct model *m, enum kv_type type, enum kv_class c);
+/* Bytes of a pool with so many pages; UINT64_MAX when that is too much. */
+uint64_t kv_pool_bytes(const struct model *m, enum kv_type type, struct kv_pages pages);
+/* All memory is reserved here; pages that are never used cost nothing. */
+slm_err kv_pool_new(const struct slm_hooks *h, const struct model *m, enum kv_type type,
+                    struct kv_pages pages, struct kv_pool **out, slm_why *why);
+void kv_pool_free(struct kv_pool *pool); /* after every sequence and cache */
+/* Called when no page of a class is free: gives at least one back (true) or cannot (false). */
+typedef bool (*kv_reclaim)(void *user, enum kv_class c);
+void kv_pool_on_full(struct kv_pool *pool, kv_reclaim fn, void *user);
+
+/* A sequence of at most `context` positions, evaluated at most `chunk` at a time. Allocates its table,
+ * no page. */
+slm_err kv_new(struct kv_pool *pool, uint32_t context, uint32_t chunk, struct kv **out,
+               slm_why *why);
+void kv_free(struct kv *kv); /* gives its pages back */
+uint64_t kv_bytes(const struct model *m, uint32_t context); /* of the table */
+uint32_t kv_length(const struct kv *kv);
+/* Pages of its own for positions [length, length + n): what is shared there is copied. E_MEMORY with
+ * both numbers when the pool has none left; the sequence is as before then. forward_run does this for
+ * its slices. */
+slm_err kv_reserve(struct kv *kv, uint32_t n, slm_why *why);
+/* Forgets positions >= n. false if that is impossible because the window of a sliding layer has
+ * already let go what position n would need: then the sequence has to be evaluated from 0. */
+bool kv_truncate(struct kv *kv, uint32_t n);
+bool kv_can_truncate(const struct kv *kv, uint32_t n);
+
 /* ---- plan ---- */
 struct plan_request {
     uint32_t context;    /* positions of one sequence */
@@ -108,6 +150,7 @@ struct plan_request {
     uint32_t chunk;      /* rows of one forward call at most */
     uint32_t logit_rows; /* rows of logits kept at most */
     enum kv_type kv;
+    struct kv_pages spare; /* of each pool, beyond what its sequences need: for a prefix cache */
     unsigned threads;
     bool exact;
     uint64_t session_bytes;    /* what goes with each set of scratch: samplers, ids */
@@ -117,7 +160,7 @@ struct plan {
     uint64_t
         weights_file; /* bytes of tensors in the file that stay mapped and are read while running */
     uint64_t weights_packed; /* bytes of panels in memory */
-    uint64_t kv_per_sequence, kv;
+    uint64_t kv; /* pools of pages, and the sequences' tables */
     uint64_t scratch;    /* of all sequences: rows, logits, per-thread, session_bytes */
     uint64_t vocabulary; /* as requested */
     uint64_t total;      /* expected peak of the process beyond its own code */
@@ -128,18 +171,6 @@ slm_err plan_make(const struct facts *f, const struct tensors *t, const struct k
 /* The same of a net that is bound already: a matter of adding. */
 slm_err plan_net(const struct net *net, const struct plan_request *r, struct plan *out,
                  slm_why *why);
-
-/* ---- keys and values of one sequence ---- */
-struct kv;
-slm_err kv_new(const struct slm_hooks *h, const struct model *m, enum kv_type type,
-               uint32_t context, uint32_t chunk, struct kv **out, slm_why *why);
-void kv_free(struct kv *kv);
-uint64_t kv_bytes(const struct model *m, enum kv_type type, uint32_t context, uint32_t chunk);
-uint32_t kv_length(const struct kv *kv);
-/* Forgets positions >= n. false if that is impossible because a sliding layer's ring has already
- * overwritten what position n would need: then the sequence has to be evaluated from 0. */
-bool kv_truncate(struct kv *kv, uint32_t n);
-bool kv_can_truncate(const struct kv *kv, uint32_t n);
 
 /* ---- rope ---- */
 /* cos and sin [n_pairs] of one position, attention factor included. long_rope selects the long
@@ -175,8 +206,8 @@ void forward_stop_on(struct forward *f, const atomic_bool *stop);
 uint64_t forward_bytes(const struct net *net, uint32_t max_rows, uint32_t max_logit_rows,
                        uint32_t context, unsigned threads);
 /* ids [sum of n]. logits: [n rows asked for, vocab] in row order. Returns E_ARG for an id outside the
- * vocabulary rows, E_NUMERIC when a logit is not finite, E_CANCELLED (see forward_stop_on); the kv
- * holds what it held before then. */
+ * vocabulary rows, E_NUMERIC when a logit is not finite, E_CANCELLED (see forward_stop_on),
+ * E_MEMORY when the pool has no pages left; the kv holds what it held before then. */
 slm_err forward_run(struct forward *f, const struct slice *slices, size_t n_slices,
                     const int32_t *ids, float *logits, const struct forward_taps *taps,
                     slm_why *why);

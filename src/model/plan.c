@@ -13,6 +13,20 @@ static bool add_all(uint64_t *total, const uint64_t *parts, size_t n) {
     return true;
 }
 
+/* A pool for the sequences of each set of scratch, and their tables. */
+static bool kv_plan(const struct model *m, const struct plan_request *r, uint32_t runners,
+                    uint64_t *out) {
+    uint32_t each = r->sequences / runners + (r->sequences % runners > 0);
+    struct kv_pages pages = kv_pages_for(m, r->context, r->chunk, each);
+    uint64_t tables;
+    for (unsigned c = 0; c < KV_CLASSES; c++)
+        pages.n[c] =
+            r->spare.n[c] < UINT32_MAX - pages.n[c] ? pages.n[c] + r->spare.n[c] : UINT32_MAX;
+    return mul_u64_ok(kv_pool_bytes(m, r->kv, pages), runners, out) &&
+           mul_u64_ok(kv_bytes(m, r->context), r->sequences, &tables) &&
+           add_u64_ok(*out, tables, out);
+}
+
 static slm_err count(const struct net *net, const struct plan_request *r, struct plan *p,
                      slm_why *why) {
     const struct model *m = net->m;
@@ -22,10 +36,8 @@ static slm_err count(const struct net *net, const struct plan_request *r, struct
     uint64_t all = 0;
     p->weights_file = net->mapped_bytes;
     p->weights_packed = net->packed_bytes;
-    p->kv_per_sequence = kv_bytes(m, r->kv, r->context, r->chunk);
     p->vocabulary = r->vocabulary_bytes;
-    if (!mul_u64_ok(p->kv_per_sequence, r->sequences, &p->kv) ||
-        !add_u64_ok(scratch, logits, &scratch) ||
+    if (!kv_plan(m, r, runners, &p->kv) || !add_u64_ok(scratch, logits, &scratch) ||
         !add_u64_ok(scratch, r->session_bytes, &scratch) ||
         !mul_u64_ok(scratch, runners, &p->scratch) ||
         !add_all(&all,

@@ -5,7 +5,8 @@
 #include "base/reader.h"
 #include "session/runner.h"
 
-#define FIT_MIN 256 /* positions: a smaller context is not worth opening a session for */
+#define PLACES_MAX 1024 /* of a batch */
+#define FIT_MIN 256     /* positions: a smaller context is not worth opening a session for */
 
 static void info_numbers(const struct model *m, slm_info *i) {
     i->params = m->params;
@@ -208,18 +209,26 @@ static slm_err settle(const slm_engine *e, const slm_session_options *options,
     if (o->chunk == 0)
         o->chunk = 256;
     if (o->sequences == 0)
-        o->sequences = 1;
+        o->sequences = o->batch ? 8 : 1;
+    if (o->batch && o->sequences > PLACES_MAX)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "a batch of %u sequences, at most %d",
+                    o->sequences, PLACES_MAX);
     if (o->threads == 0)
         o->threads = cpu_count();
     return SLM_OK;
 }
 
-/* What depends on the context: a chunk larger than it would never fill. */
+/* What depends on the context: a chunk larger than it would never fill. A pass of a batch has a row
+ * for each place at least. */
 static void set_context(slm_session_options *o, const slm_session_options *asked,
                         uint32_t context) {
+    uint64_t most = (uint64_t)context * (o->batch ? o->sequences : 1);
     o->context = context;
-    o->chunk = asked->chunk < context ? asked->chunk : context;
-    o->logit_rows = asked->logit_rows == 0         ? 1
+    o->chunk = asked->chunk < most ? asked->chunk : (uint32_t)most;
+    if (o->batch && o->chunk < o->sequences)
+        o->chunk = o->sequences;
+    o->logit_rows = o->batch                       ? 1
+                    : asked->logit_rows == 0       ? 1
                     : asked->logit_rows < o->chunk ? asked->logit_rows
                                                    : o->chunk;
 }

@@ -8,15 +8,15 @@
 #include <string.h>
 
 struct runner_shape runner_shape_of(const slm_session_options *o) {
-    struct runner_shape s = { .places = 1,
-                              .context = o->context,
-                              .rows = o->chunk,
-                              .chunk = o->chunk,
-                              .kept = 1,
-                              .asked = o->logit_rows,
-                              .kv = kv_internal(o->kv),
-                              .threads = o->threads };
-    return s;
+    uint32_t places = o->batch ? o->sequences : 1;
+    return (struct runner_shape){ .places = places,
+                                  .context = o->context,
+                                  .rows = o->chunk,
+                                  .chunk = o->chunk < o->context ? o->chunk : o->context,
+                                  .kept = places,
+                                  .asked = places > o->logit_rows ? places : o->logit_rows,
+                                  .kv = kv_internal(o->kv),
+                                  .threads = o->threads };
 }
 
 uint64_t runner_bytes(const struct model *m, const struct runner_shape *s) {
@@ -37,6 +37,9 @@ slm_err runner_open(struct runner *r, const slm_engine *e, const struct runner_s
     if (r->logits == NULL || r->ids == NULL || r->slices == NULL || r->members == NULL)
         TRY_OUT(fail_nomem(why, "logits", (size_t)shape->kept * m->vocab * sizeof *r->logits));
     TRY_OUT(pool_new(&r->hooks, shape->threads, &r->pool, why));
+    TRY_OUT(kv_pool_new(&r->hooks, m, shape->kv,
+                        kv_pages_for(m, shape->context, shape->chunk, shape->places), &r->kv_pool,
+                        why));
     TRY_OUT(forward_new(&r->hooks, &e->net, e->rope, r->pool, shape->rows, shape->asked,
                         shape->context, &r->forward, why));
     forward_stop_on(r->forward, stop);
@@ -50,6 +53,7 @@ void runner_close(struct runner *r) {
     if (r->engine == NULL)
         return;
     forward_free(r->forward);
+    kv_pool_free(r->kv_pool);
     pool_free(r->pool);
     mem_free(&r->hooks, r->members);
     mem_free(&r->hooks, r->slices);

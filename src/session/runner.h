@@ -11,7 +11,7 @@
 /* Sizes of a runner and its sequences, from settled options (info.c): plans and openings both go by
  * them, so that they count the same. */
 struct runner_shape {
-    uint32_t places;  /* sequences */
+    uint32_t places;  /* sequences: 1, or those of a batch */
     uint32_t context; /* positions of each at most */
     uint32_t rows;    /* of a pass at most */
     uint32_t chunk;   /* of these, of one sequence at most */
@@ -32,6 +32,7 @@ struct runner {
     struct runner_shape shape;
     const atomic_bool *stop; /* borrowed: ends the pass at hand after a layer */
     struct pool *pool;
+    struct kv_pool *kv_pool; /* of all its sequences */
     struct forward *forward;
     float *logits; /* [kept][vocab] of the last pass, in the order of its slices */
     /* the pass that is being put together */
@@ -74,6 +75,7 @@ struct sequence {
 
 slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why);
 void sequence_close(struct sequence *q); /* also one of zeros */
+void sequence_clear(struct sequence *q); /* to none, as it was opened */
 static inline size_t sequence_pending(const struct sequence *q) {
     return q->n - kv_length(q->kv);
 }

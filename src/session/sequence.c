@@ -13,8 +13,7 @@ slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why) {
     q->ids = mem_alloc(&r->hooks, r->shape.context, sizeof *q->ids);
     if (q->ids == NULL)
         TRY_OUT(fail_nomem(why, "the ids of a sequence", (size_t)r->shape.context * 4));
-    TRY_OUT(
-        kv_new(&r->hooks, &e->facts.m, r->shape.kv, r->shape.context, r->shape.chunk, &q->kv, why));
+    TRY_OUT(kv_new(r->kv_pool, r->shape.context, r->shape.chunk, &q->kv, why));
     TRY_OUT(sampler_new(&r->hooks, e->facts.m.vocab, e->allowed, &q->sampler, why));
     return SLM_OK;
 out:
@@ -29,6 +28,12 @@ void sequence_close(struct sequence *q) {
     kv_free(q->kv);
     mem_free(&q->runner->hooks, q->ids);
     *q = (struct sequence){ 0 };
+}
+
+void sequence_clear(struct sequence *q) {
+    kv_truncate(q->kv, 0);
+    q->n = q->expect = q->reevaluated = 0;
+    q->logits = q->rows = NULL;
 }
 
 void sequence_rewind(struct sequence *q, uint32_t n) {

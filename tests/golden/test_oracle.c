@@ -336,7 +336,7 @@ static void check_batch(struct twin *t) {
         n[i] = json_ids(json_object_get(prompt, "ids"), ids[i]);
         alone[i] = room(t, n[i]);
         twin_run(t, KV_F16, ids[i], n[i], NULL, 0, alone[i], NULL);
-        OK(t, kv_new(NULL, &t->facts.m, KV_F16, t->facts.m.context, 64, &kv[i], &t->why));
+        OK(t, kv_alone(NULL, &t->facts.m, KV_F16, t->facts.m.context, 64, &kv[i], &t->why));
     }
     for (unsigned round = 0; round < 2; round++) { /* all but the last token of each, then these */
         struct slice s[3];
@@ -354,7 +354,7 @@ static void check_batch(struct twin *t) {
                       alone[i] + (size_t)(round == 0 ? 0 : n[i] - 1) * v, (size_t)s[i].n * v);
     }
     for (size_t i = 0; i < 3; i++) {
-        kv_free(kv[i]);
+        kv_alone_free(kv[i]);
         free(alone[i]);
     }
     forward_free(f);

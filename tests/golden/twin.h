@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
-#include "model/net.h"
+#include "model/kv.h"
 #include "support.h"
 
 #define MAX_PROMPT 512
@@ -84,6 +84,25 @@ static ATTR_UNUSED void twin_open(struct twin *t, const char *folder, const stru
     twin_bind(t, k, exact, threads);
 }
 
+/* A sequence with a pool of exactly its size. */
+static ATTR_UNUSED slm_err kv_alone(const struct slm_hooks *h, const struct model *m,
+                                    enum kv_type type, uint32_t context, uint32_t chunk,
+                                    struct kv **out, slm_why *why) {
+    struct kv_pool *pool;
+    *out = NULL;
+    TRY(kv_pool_new(h, m, type, kv_pages_for(m, context, chunk, 1), &pool, why));
+    slm_err err = kv_new(pool, context, chunk, out, why);
+    if (err != SLM_OK)
+        kv_pool_free(pool);
+    return err;
+}
+
+static ATTR_UNUSED void kv_alone_free(struct kv *kv) {
+    struct kv_pool *pool = kv != NULL ? kv->pool : NULL;
+    kv_free(kv);
+    kv_pool_free(pool);
+}
+
 static ATTR_UNUSED void twin_close(struct twin *t) {
     rope_free(t->rope);
     net_free(&t->net);
@@ -127,7 +146,7 @@ static ATTR_UNUSED void twin_run(struct twin *t, enum kv_type type, const int32_
     if (chunks != NULL)
         for (size_t i = most = 0; i < n_chunks; i++)
             most = chunks[i] > most ? chunks[i] : most;
-    OK(t, kv_new(NULL, &t->facts.m, type, t->facts.m.context, most, &kv, &t->why));
+    OK(t, kv_alone(NULL, &t->facts.m, type, t->facts.m.context, most, &kv, &t->why));
     OK(t,
        forward_new(NULL, &t->net, t->rope, t->pool, most, most, t->facts.m.context, &f, &t->why));
     for (uint32_t done = 0, i = 0; done < n; i++) {
@@ -139,7 +158,7 @@ static ATTR_UNUSED void twin_run(struct twin *t, enum kv_type type, const int32_
     }
     assert_int_equal(kv_length(kv), n);
     forward_free(f);
-    kv_free(kv);
+    kv_alone_free(kv);
 }
 
 static ATTR_UNUSED double max_abs(const float *a, const float *b, size_t n) {

@@ -64,10 +64,17 @@ static void drop(void *p) {
 
 /* ---- tables ---- */
 
+#ifdef HAVE_AMX_KERNELS
+/* src/kernels/x86/matmul_amx.c on tests/kernels/amx_model.h */
+extern const struct matmul_ops matmul_ops_amx_model;
+static const struct kernels amx_model = { ISA_LEVEL_AMX, &matmul_ops_amx_model, NULL, NULL };
+#endif
+
 #define TABLES_MAX (ISA_LEVEL_COUNT + 2)
 
-/* Every table that this machine can run, the reference first; also the steps that the best one of
- * its level hides: AVX-512 without the bfloat16 instructions, NEON without extensions. */
+/* Every table that this machine can run, the reference first; also the step below the best AVX-512
+ * one, which lacks only the bfloat16 instructions, and where AVX-512 is, the products on tiles with
+ * a model of the tile instructions. */
 static size_t tables(const struct kernels *list[TABLES_MAX]) {
     size_t n = 0;
     for (int level = 0; level < ISA_LEVEL_COUNT; level++)
@@ -78,19 +85,17 @@ static size_t tables(const struct kernels *list[TABLES_MAX]) {
     if (kernels_at(ISA_LEVEL_AVX512))
         list[n++] = &without_bf16;
 #endif
-#ifdef HAVE_ARM_EXTENSIONS
-    static const struct kernels plain_neon = { ISA_LEVEL_NEON, &matmul_ops_neon, NULL, NULL },
-                                dot = { ISA_LEVEL_NEON, &matmul_ops_neon_dot, NULL, NULL };
-    const struct matmul_ops *best = kernels_at(ISA_LEVEL_NEON)->matmul;
-    if (best != &matmul_ops_neon)
-        list[n++] = &plain_neon;
-    if (best == &matmul_ops_neon_v86)
-        list[n++] = &dot;
+#ifdef HAVE_AMX_KERNELS
+    if (kernels_at(ISA_LEVEL_AVX512))
+        list[n++] = &amx_model;
 #endif
     return n;
 }
 
+/* Whether its bfloat16 products have an order of their own. */
 static bool own_bf16(const struct kernels *k) {
+    if (k->isa == ISA_LEVEL_AMX)
+        return true;
 #ifdef HAVE_X86_KERNELS
     return k->matmul == &matmul_ops_avx512bf16;
 #else
@@ -460,6 +465,21 @@ static void test_products(void **unused) {
         }
 }
 
+/* Beyond every block of panels, tokens and columns that a kernel may work in. */
+static void test_large(void **unused) {
+    (void)unused;
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        enum dtype t = types[i];
+        uint32_t block = dtype_info(t)->block;
+        uint32_t cols = block == 1 ? 587 : block == 32 ? 19 * 32 : 3 * 256;
+        check_type(t, ORDINARY, 71, cols, 32 + below(17), true);
+        check_type(t, ORDINARY, 16 * 19 + 1 + below(15), cols, 24 + below(9), true);
+    }
+    check_type(DT_Q8_0, ORDINARY, 40, 96, 541, true);
+    check_type(DT_Q4_K, ORDINARY, 40, 256, 541, true);
+    check_type(DT_BF16, ORDINARY, 40, 300, 541, true);
+}
+
 static void test_extremes(void **unused) {
     (void)unused;
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
@@ -655,7 +675,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_ladder),      cmocka_unit_test(test_pack_round_trip),
         cmocka_unit_test(test_panel_sizes), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_acts),        cmocka_unit_test(test_act_rule),
-        cmocka_unit_test(test_products),    cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_products),    cmocka_unit_test(test_large),
+        cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_plain),       cmocka_unit_test(test_fault_spreads),
     };
     if (argc > 2 && strcmp(argv[1], "--seed") == 0)

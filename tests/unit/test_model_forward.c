@@ -1,4 +1,4 @@
-/* test_model_forward.c - caches and the forward pass beyond the goldens: rings and what they forget,
+/* test_model_forward.c - caches and the forward pass beyond the goldens: windows and what they forget,
  * long sequences by spans, batches, arguments, numbers that break, no allocation while running. */
 #include "../golden/twin.h"
 
@@ -24,7 +24,7 @@ static void open_bench(struct bench *b, const char *twin, enum kv_type type, uin
     char folder[64];
     snprintf(folder, sizeof folder, "golden/%s", twin);
     twin_open(&b->t, folder, kernels_pick(ISA_LEVEL_COUNT), exact, threads);
-    OK(&b->t, kv_new(NULL, &b->t.facts.m, type, context, chunk, &b->kv, &b->t.why));
+    OK(&b->t, kv_alone(NULL, &b->t.facts.m, type, context, chunk, &b->kv, &b->t.why));
     OK(&b->t,
        forward_new(NULL, &b->t.net, b->t.rope, b->t.pool, chunk, chunk, context, &b->f, &b->t.why));
     b->logits = malloc((size_t)chunk * b->t.facts.m.vocab * sizeof(float));
@@ -33,7 +33,7 @@ static void open_bench(struct bench *b, const char *twin, enum kv_type type, uin
 static void close_bench(struct bench *b) {
     free(b->logits);
     forward_free(b->f);
-    kv_free(b->kv);
+    kv_alone_free(b->kv);
     twin_close(&b->t);
 }
 
@@ -59,7 +59,7 @@ static float *run_long(const char *twin, enum kv_type type, uint32_t chunk, unsi
         for (uint32_t i = 0; i < b.t.facts.m.layers; i++)
             b.t.net.layers[i].kind = pattern_at(pattern, i);
     }
-    OK(&b.t, kv_new(NULL, &b.t.facts.m, type, LONG, chunk, &b.kv, &b.t.why));
+    OK(&b.t, kv_alone(NULL, &b.t.facts.m, type, LONG, chunk, &b.kv, &b.t.why));
     OK(&b.t, forward_new(NULL, &b.t.net, b.t.rope, b.t.pool, chunk, 1, LONG, &b.f, &b.t.why));
     b.logits = malloc(b.t.facts.m.vocab * sizeof(float));
     random_ids(ids, LONG, b.t.facts.m.vocab, 7);
@@ -76,7 +76,7 @@ static uint32_t vocab_of(const char *twin) {
     return strncmp(twin, "gemma", 5) == 0 || strncmp(twin, "phi", 3) == 0 ? 320 : 512;
 }
 
-/* Spans of keys, tiles of queries, rings that wrap inside a span, spans handed to several threads: the
+/* Spans of keys, tiles of queries, pages inside a span, spans handed to several threads: the
  * bits are those of one token at a time on one thread. */
 static void test_long(void **state) {
     (void)state;
@@ -124,7 +124,7 @@ static void test_window_of_one(void **state) {
         b.t.facts.m.pattern = "s";
         for (uint32_t i = 0; i < b.t.facts.m.layers; i++)
             b.t.net.layers[i].kind = 's';
-        OK(&b.t, kv_new(NULL, &b.t.facts.m, KV_F32, 8, 8, &b.kv, &b.t.why));
+        OK(&b.t, kv_alone(NULL, &b.t.facts.m, KV_F32, 8, 8, &b.kv, &b.t.why));
         OK(&b.t, forward_new(NULL, &b.t.net, b.t.rope, b.t.pool, 8, 1, 8, &b.f, &b.t.why));
         b.logits = malloc(b.t.facts.m.vocab * sizeof(float));
         OK(&b.t,
@@ -146,28 +146,33 @@ static void test_window_of_one(void **state) {
 static void test_truncate(void **state) {
     (void)state;
     struct bench b;
-    int32_t ids[100];
+    int32_t ids[150];
     float *want = malloc(320 * sizeof *want);
-    open_bench(&b, "gemma-3-270m-it", KV_F16, 128, 10, 1, false); /* rings of 16 - 1 + 10 */
-    random_ids(ids, 100, 320, 3);
-    for (uint32_t at = 0; at < 60; at += 10)
+    open_bench(&b, "gemma-3-270m-it", KV_F16, 200, 10, 1, false); /* a window of 16, pages of 64 */
+    random_ids(ids, 150, 320, 3);
+    for (uint32_t at = 0; at < 150; at += 10)
         OK(&b.t, step(&b, ids + at, 10, false));
-    assert_true(kv_can_truncate(b.kv, 60) && kv_can_truncate(b.kv, 99) &&
-                kv_can_truncate(b.kv, 50) && kv_can_truncate(b.kv, 0));
-    assert_false(kv_can_truncate(b.kv, 49)); /* 34 is lost: 60 written, 25 kept */
-    assert_false(kv_truncate(b.kv, 49));
-    assert_int_equal(kv_length(b.kv), 60);
+    /* before the last ten, page 1 (64 to 127) was needed from position 125 on; page 0 is gone */
+    assert_true(kv_can_truncate(b.kv, 150) && kv_can_truncate(b.kv, 199) &&
+                kv_can_truncate(b.kv, 140) && kv_can_truncate(b.kv, 0));
+    assert_true(kv_can_truncate(b.kv, 79)); /* needs 64 on */
+    assert_false(kv_can_truncate(b.kv, 78));
+    assert_false(kv_truncate(b.kv, 78));
+    assert_int_equal(kv_length(b.kv), 150);
     memcpy(want, b.logits, 320 * sizeof *want);
-    for (uint32_t back = 50; back < 60; back++) { /* again from each place that is left */
+    for (uint32_t back = 79; back < 150; back += 7) { /* again from places that are left */
         assert_true(kv_truncate(b.kv, back));
         assert_int_equal(kv_length(b.kv), back);
-        OK(&b.t, step(&b, ids + back, 60 - back, false));
+        for (uint32_t at = back, n; at < 150; at += n) { /* the last ten together */
+            n = (150 - at) % 10 > 0 ? (150 - at) % 10 : 10;
+            OK(&b.t, step(&b, ids + at, n, false));
+        }
         assert_memory_equal(want, b.logits, 320 * sizeof *want);
     }
-    assert_true(kv_truncate(b.kv, 50)); /* a rewritten place does not bring older ones back */
-    assert_false(kv_can_truncate(b.kv, 49));
+    assert_true(kv_can_truncate(b.kv, 143)); /* the last run began at 149: page 1 is gone too */
+    assert_false(kv_can_truncate(b.kv, 142));
     assert_true(kv_truncate(b.kv, 0));
-    for (uint32_t at = 0; at < 60; at += 6)
+    for (uint32_t at = 0; at < 150; at += 6)
         OK(&b.t, step(&b, ids + at, 6, false));
     assert_memory_equal(want, b.logits, 320 * sizeof *want);
     close_bench(&b);
@@ -181,21 +186,27 @@ static void test_truncate(void **state) {
     free(want);
 }
 
+static uint64_t pool_bytes(const struct model *m, enum kv_type type, uint32_t context,
+                           uint32_t chunk) {
+    return kv_pool_bytes(m, type, kv_pages_for(m, context, chunk, 1));
+}
+
 static void test_sizes(void **state) {
     (void)state;
     const struct model *m = model_by_name("gemma-3-270m-it");
-    uint64_t small = kv_bytes(m, KV_F16, 8192, 256), large = kv_bytes(m, KV_F16, 16384, 256);
-    assert_true(large - small == (uint64_t)8192 * 3072); /* only full layers grow */
-    assert_true(kv_bytes(m, KV_F16, 4096, 1) - (uint64_t)4096 * 3072 >=
-                7864320); /* the published fixed part */
-    assert_true(kv_bytes(m, KV_F16, 4096, 1) - (uint64_t)4096 * 3072 < 7864320 + 4096);
-    assert_true(kv_bytes(m, KV_F32, 4096, 1) > 2 * kv_bytes(m, KV_F16, 4096, 1) - 8192);
-    assert_true(kv_bytes(m, KV_Q8, 4096, 1) * 16 < kv_bytes(m, KV_F16, 4096, 1) * 9);
+    uint64_t small = pool_bytes(m, KV_F16, 8192, 256), large = pool_bytes(m, KV_F16, 16384, 256);
+    assert_true(large - small == (uint64_t)8192 * 3072 + 128 * 8); /* only full layers grow */
+    assert_true(pool_bytes(m, KV_F16, 4096, 1) - (uint64_t)4096 * 3072 >=
+                7864320); /* the published fixed part, and a page for the window's uneven ends */
+    assert_true(pool_bytes(m, KV_F16, 4096, 1) - (uint64_t)4096 * 3072 <
+                7864320 + kv_page_bytes(m, KV_F16, KV_SLIDING) + 4096);
+    assert_true(pool_bytes(m, KV_F32, 4096, 1) > 2 * pool_bytes(m, KV_F16, 4096, 1) - 8192);
+    assert_true(pool_bytes(m, KV_Q8, 4096, 1) * 16 < pool_bytes(m, KV_F16, 4096, 1) * 9);
     struct kv *kv;
     slm_why why;
-    assert_int_equal(kv_new(NULL, m, KV_F16, 0, 1, &kv, &why), SLM_E_ARG);
-    assert_int_equal(kv_new(NULL, m, KV_F16, 1, 0, &kv, &why), SLM_E_ARG);
-    assert_int_equal(kv_new(NULL, m, KV_COUNT, 1, 1, &kv, &why), SLM_E_ARG);
+    assert_int_equal(kv_alone(NULL, m, KV_F16, 0, 1, &kv, &why), SLM_E_ARG);
+    assert_int_equal(kv_alone(NULL, m, KV_F16, 1, 0, &kv, &why), SLM_E_ARG);
+    assert_int_equal(kv_alone(NULL, m, KV_COUNT, 1, 1, &kv, &why), SLM_E_ARG);
     assert_null(kv);
 }
 
@@ -312,7 +323,7 @@ static void test_no_allocation(void **state) {
     OK(&t, pool_new(&h.hooks, 2, &pool, &t.why));
     struct net_options o = { .kernels = t.net.kernels, .pool = pool };
     OK(&t, net_bind(&net, &h.hooks, t.weights, &t.facts, &o, &t.why));
-    OK(&t, kv_new(&h.hooks, &t.facts.m, KV_F16, 400, 16, &kv, &t.why));
+    OK(&t, kv_alone(&h.hooks, &t.facts.m, KV_F16, 400, 16, &kv, &t.why));
     OK(&t, forward_new(&h.hooks, &net, t.rope, pool, 16, 1, 400, &f, &t.why));
     float *logits = malloc(t.facts.m.vocab * sizeof *logits);
     random_ids(ids, 64, t.facts.m.vocab, 9);
@@ -323,7 +334,7 @@ static void test_no_allocation(void **state) {
     }
     assert_int_equal(h.requests, before);
     forward_free(f);
-    kv_free(kv);
+    kv_alone_free(kv);
     net_free(&net);
     pool_free(pool);
     assert_int_equal(h.live, 0);

@@ -22,7 +22,7 @@ static float *run_all(const char *folder, unsigned threads, bool disturbed) {
     twin_open(&t, folder, kernels_pick(ISA_LEVEL_COUNT), false, threads);
     const struct model *m = &t.facts.m;
     pick_ids(ids, m->vocab);
-    OK(&t, kv_new(NULL, m, KV_F16, CONTEXT, CHUNK, &kv, &t.why));
+    OK(&t, kv_alone(NULL, m, KV_F16, CONTEXT, CHUNK, &kv, &t.why));
     OK(&t, forward_new(NULL, &t.net, t.rope, t.pool, CHUNK, 1, CONTEXT, &f, &t.why));
     atomic_init(&stop, false);
     if (disturbed)
@@ -42,7 +42,7 @@ static float *run_all(const char *folder, unsigned threads, bool disturbed) {
         assert_int_equal(kv_length(kv), at + CHUNK);
     }
     forward_free(f);
-    kv_free(kv);
+    kv_alone_free(kv);
     twin_close(&t);
     return logits;
 }

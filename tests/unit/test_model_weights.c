@@ -414,7 +414,7 @@ static void test_plan(void **state) {
         assert_true(counter.live >= p.weights_packed &&
                     counter.live < p.weights_packed + 128 * 1024);
         size_t before = counter.live;
-        OK(&t, kv_new(&h, &t.facts.m, r.kv, r.context, r.chunk, &kv, &t.why));
+        OK(&t, kv_alone(&h, &t.facts.m, r.kv, r.context, r.chunk, &kv, &t.why));
         assert_true(counter.live - before >= p.kv && counter.live - before <= p.kv + 256);
         before = counter.live;
         OK(&t, forward_new(&h, &net, t.rope, t.pool, r.chunk, r.logit_rows, r.context, &f, &t.why));
@@ -423,7 +423,7 @@ static void test_plan(void **state) {
                     counter.live - before <= p.scratch - logits + 256);
         assert_true(p.total == p.weights_file + p.weights_packed + p.kv + p.scratch + p.vocabulary);
         forward_free(f);
-        kv_free(kv);
+        kv_alone_free(kv);
         net_free(&net);
         assert_int_equal(counter.live, 0);
         r.sequences = 3;
@@ -485,12 +485,12 @@ static void test_no_memory(void **state) {
             test_hooks_init(&h, k);
             slm_err err = net_bind(&net, &h.hooks, t.weights, &t.facts, &o, &t.why);
             if (err == SLM_OK &&
-                (err = kv_new(&h.hooks, &t.facts.m, KV_F16, 64, 8, &kv, &t.why)) == SLM_OK &&
+                (err = kv_alone(&h.hooks, &t.facts.m, KV_F16, 64, 8, &kv, &t.why)) == SLM_OK &&
                 (err = rope_new(&h.hooks, &t.facts.m, &r, &t.why)) == SLM_OK)
                 err = forward_new(&h.hooks, &net, r, t.pool, 8, 1, 64, &f, &t.why);
             forward_free(f);
             rope_free(r);
-            kv_free(kv);
+            kv_alone_free(kv);
             net_free(&net);
             assert_int_equal(h.live, 0);
             if (!h.failed) {

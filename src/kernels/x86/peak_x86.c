@@ -205,4 +205,13 @@ const struct peak_ops peak_ops_avx512bf16 = { .read = read_avx512,
                                               .int8_ops = N_ACC * 128,
                                               .bf16_ops = N_ACC * 64,
                                               .f32_ops = N_ACC * 32 };
+#ifdef HAVE_AMX_KERNELS
+const struct peak_ops peak_ops_amx = { .read = read_avx512,
+                                       .int8 = peak_int8_amx,
+                                       .bf16 = peak_bf16_amx,
+                                       .f32 = f32_avx512,
+                                       .int8_ops = PEAK_INT8_AMX_OPS,
+                                       .bf16_ops = PEAK_BF16_AMX_OPS,
+                                       .f32_ops = N_ACC * 32 };
+#endif
 #endif

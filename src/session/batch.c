@@ -1,0 +1,330 @@
+/* batch.c - many sequences that share one runner: who gets which rows of a pass.
+ *
+ * A step: requests that were cancelled end; each that has one pending id gets its row (it writes, and
+ * is never made to wait); the rows that are left go to those with more pending, in equal shares,
+ * beginning with another place each time; the pass runs; each whose ids are all evaluated chooses its
+ * next one. Whether a sequence reads its prompt, goes on after a rope switch or writes is not a state
+ * but follows from how much of it is pending. */
+#include <string.h>
+
+#include "base/pool.h"
+#include "session/generation.h"
+
+/* One request and its sequence. */
+struct place {
+    struct sequence q;
+    struct generation g;
+    _Atomic uint64_t id;     /* of the request; 0: the place is free */
+    _Atomic uint64_t cancel; /* the request that is to end; an old id means nothing */
+    uint32_t rows;           /* in the pass at hand */
+    bool prompted;           /* the prompt is evaluated */
+    size_t n_prompt;
+    uint64_t added_ns, prompted_ns;
+    void (*on_done)(void *user, uint64_t id, const slm_result *r, slm_err err, const slm_why *why);
+    void *user;
+};
+
+struct slm_batch {
+    const slm_engine *engine;
+    struct runner runner;
+    struct place *places; /* [n_places] */
+    uint32_t n_places;
+    uint32_t first; /* place whose prompt is served first in the next pass */
+    uint64_t last_id;
+    atomic_bool stop; /* everything that runs is to end */
+    bool stepping, closing;
+};
+
+static bool is_free(struct place *p) {
+    return atomic_load_explicit(&p->id, memory_order_relaxed) == 0;
+}
+
+/* ------------------------------------------------------------------ the end of a request */
+
+/* Frees the place, then tells the caller, who may fill it again at once. */
+static void finish(struct place *p, slm_err err, const slm_why *why) {
+    uint64_t id = atomic_load(&p->id);
+    generation_end(&p->g, true);
+    slm_result r = p->g.r;
+    uint64_t now = clock_ns(), prompted = p->prompted ? p->prompted_ns : now;
+    r.prompt_tokens = p->n_prompt;
+    r.prefill_ns = prompted - p->added_ns;
+    r.decode_ns = now - prompted;
+    sequence_clear(&p->q);
+    p->rows = 0;
+    atomic_store(&p->id, 0);
+    if (p->on_done != NULL)
+        p->on_done(p->user, id, &r, err, err != SLM_OK ? why : NULL);
+}
+
+static void finish_cancelled(struct place *p) {
+    slm_why why;
+    generation_refuse(&p->g);
+    if (p->prompted)
+        finish(p, SLM_OK, NULL);
+    else
+        finish(p,
+               fail(&why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled after %u of %zu tokens",
+                    kv_length(p->q.kv), p->n_prompt),
+               &why);
+}
+
+/* While a prompt is read its caller is asked before every pass. */
+static bool goes_on(struct place *p) {
+    const slm_generate_options *o = &p->g.o;
+    return p->prompted || o->on_prefill == NULL ||
+           o->on_prefill(o->user, kv_length(p->q.kv), p->n_prompt);
+}
+
+/* Ends what was cancelled. Requests that come in meanwhile are not looked at. */
+static void end_cancelled(slm_batch *b) {
+    uint64_t newest = b->last_id;
+    bool all = atomic_exchange(&b->stop, false);
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[i];
+        uint64_t id = atomic_load(&p->id);
+        if (id == 0 || id > newest)
+            continue;
+        if (all || atomic_load(&p->cancel) == id || !goes_on(p))
+            finish_cancelled(p);
+    }
+}
+
+/* A step leaves nobody who is done; only one added with a full context is so before its first pass,
+ * and reads its prompt all the same. */
+static void end_done(slm_batch *b) {
+    uint64_t newest = b->last_id;
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[i];
+        if (!is_free(p) && p->prompted && p->g.done && atomic_load(&p->id) <= newest)
+            finish(p, SLM_OK, NULL);
+    }
+}
+
+/* ------------------------------------------------------------------ one pass */
+
+/* Most rows that a sequence can use now. */
+static uint32_t wanted(const slm_batch *b, const struct place *p) {
+    size_t pending = sequence_pending(&p->q);
+    return pending < b->runner.shape.chunk ? (uint32_t)pending : b->runner.shape.chunk;
+}
+
+/* Shares `left` rows among the places that want more than they have. */
+static void share(slm_batch *b, uint32_t left) {
+    for (uint32_t hungry = 1; left > 0 && hungry > 0;) {
+        hungry = 0;
+        for (uint32_t i = 0; i < b->n_places; i++)
+            hungry += !is_free(&b->places[i]) && b->places[i].rows < wanted(b, &b->places[i]);
+        for (uint32_t i = 0, to_serve = hungry; to_serve > 0 && left > 0; i++) {
+            struct place *p = &b->places[(b->first + i) % b->n_places];
+            if (is_free(p) || p->rows >= wanted(b, p))
+                continue;
+            uint32_t more = wanted(b, p) - p->rows, part = (left + to_serve - 1) / to_serve;
+            p->rows += more < part ? more : part;
+            left -= more < part ? more : part;
+            to_serve--;
+        }
+    }
+    b->first = (b->first + 1) % b->n_places;
+}
+
+/* Rows of every place. shape.rows is at least the number of places, so each gets one at least. */
+static void lay_out(slm_batch *b) {
+    uint32_t left = b->runner.shape.rows;
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[i];
+        p->rows = 0;
+        if (is_free(p))
+            continue;
+        sequence_choose_rope(&p->q, p->q.n);
+        p->rows = 1;
+        left--;
+    }
+    share(b, left);
+}
+
+static void put(struct place *p) {
+    bool whole = p->rows == sequence_pending(&p->q);
+    runner_add(p->q.runner, &p->q, p->rows, whole ? LOGITS_LAST : LOGITS_NONE);
+}
+
+/* The rows of a place have been evaluated. */
+static void advance(struct place *p) {
+    const slm_generate_options *o = &p->g.o;
+    slm_why why;
+    p->rows = 0;
+    if (sequence_pending(&p->q) > 0)
+        return;
+    if (!p->prompted) {
+        p->prompted = true;
+        p->prompted_ns = clock_ns();
+        if (o->on_prefill != NULL)
+            o->on_prefill(o->user, p->n_prompt, p->n_prompt);
+    }
+    slm_err err = p->g.done ? SLM_OK : generation_take(&p->g, &why);
+    if (err != SLM_OK)
+        finish(p, err, &why);
+}
+
+/* A pass broke: each sequence has one of its own, so that only the one at fault ends. */
+static void pass_each(slm_batch *b) {
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[i];
+        slm_why why;
+        if (p->rows == 0)
+            continue;
+        runner_begin(&b->runner);
+        put(p);
+        slm_err err = runner_run(&b->runner, &why);
+        if (err == SLM_OK)
+            advance(p);
+        else if (err != SLM_E_CANCELLED)
+            finish(p, err, &why);
+    }
+}
+
+static void pass(slm_batch *b) {
+    runner_begin(&b->runner);
+    for (uint32_t i = 0; i < b->n_places; i++)
+        if (b->places[i].rows > 0)
+            put(&b->places[i]);
+    if (b->runner.n_slices == 0)
+        return;
+    slm_err err = runner_run(&b->runner, NULL);
+    if (err == SLM_E_CANCELLED)
+        return; /* end_cancelled ends them all */
+    if (err != SLM_OK) {
+        pass_each(b);
+        return;
+    }
+    for (uint32_t i = 0; i < b->n_places; i++)
+        if (b->places[i].rows > 0)
+            advance(&b->places[i]);
+}
+
+static size_t running(slm_batch *b) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < b->n_places; i++)
+        n += !is_free(&b->places[i]);
+    return n;
+}
+
+/* ------------------------------------------------------------------ public */
+
+slm_err slm_batch_open(const slm_engine *e, const slm_session_options *options, slm_batch **out,
+                       slm_why *why) {
+    slm_session_options asked = slm_session_default(), o;
+    *out = NULL;
+    TRY(options_copy(&asked, sizeof asked, options, why));
+    if (options == NULL && e->exact)
+        asked.kv = SLM_KV_F32;
+    asked.batch = true;
+    TRY(session_settings(e, &asked, &o, why));
+    struct runner_shape shape = runner_shape_of(&o);
+    slm_batch *b = mem_zalloc(&e->hooks, 1, sizeof *b);
+    if (b == NULL)
+        return fail_nomem(why, "batch", sizeof *b);
+    b->engine = e;
+    atomic_init(&b->stop, false);
+    slm_err err = runner_open(&b->runner, e, &shape, &b->stop, why);
+    if (err == SLM_OK) {
+        b->places = mem_zalloc(&e->hooks, shape.places, sizeof *b->places);
+        if (b->places == NULL)
+            err = fail_nomem(why, "batch", shape.places * sizeof *b->places);
+    }
+    for (; b->n_places < shape.places && err == SLM_OK; b->n_places++)
+        err = sequence_open(&b->places[b->n_places].q, &b->runner, why);
+    if (err != SLM_OK) {
+        slm_batch_close(b);
+        return err;
+    }
+    *out = b;
+    return SLM_OK;
+}
+
+void slm_batch_close(slm_batch *b) {
+    if (b == NULL)
+        return;
+    const slm_engine *e = b->engine;
+    b->closing = true;
+    atomic_store(&b->stop, true);
+    end_cancelled(b);
+    for (uint32_t i = 0; i < b->n_places; i++)
+        sequence_close(&b->places[i].q);
+    runner_close(&b->runner);
+    mem_free(&e->hooks, b->places);
+    mem_free(&e->hooks, b);
+}
+
+uint32_t slm_batch_context(const slm_batch *b) {
+    return b->runner.shape.context;
+}
+
+static slm_err check_prompt(const slm_batch *b, const slm_request *r, slm_why *why) {
+    if (b->closing)
+        return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "the batch is being closed");
+    if (r->n == 0)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "an empty sequence cannot be evaluated");
+    if (r->n > b->runner.shape.context)
+        return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET,
+                    "the prompt has %zu tokens, the context holds %u; nothing was dropped", r->n,
+                    b->runner.shape.context);
+    return sequence_check_ids(&b->runner, r->ids, r->n, why);
+}
+
+static struct place *free_place(slm_batch *b) {
+    for (uint32_t i = 0; i < b->n_places; i++)
+        if (is_free(&b->places[i]))
+            return &b->places[i];
+    return NULL;
+}
+
+slm_err slm_batch_add(slm_batch *b, const slm_request *request, uint64_t *id, slm_why *why) {
+    slm_request r = { .size = sizeof r };
+    slm_generate_options o;
+    TRY(options_copy(&r, sizeof r, request, why));
+    TRY(generation_options(&o, r.options, why));
+    TRY(check_prompt(b, &r, why));
+    struct place *p = free_place(b);
+    if (p == NULL)
+        return fail(why, SLM_E_BUSY, SLM_NO_OFFSET, "all %u places of the batch are taken",
+                    b->n_places);
+    memcpy(p->q.ids, r.ids, r.n * sizeof *r.ids);
+    p->q.n = r.n;
+    slm_err err = generation_begin(&p->g, &p->q, &o, why);
+    if (err != SLM_OK) {
+        generation_end(&p->g, false);
+        sequence_clear(&p->q);
+        return err;
+    }
+    p->prompted = false;
+    p->rows = 0;
+    p->n_prompt = r.n;
+    p->added_ns = clock_ns();
+    p->on_done = r.on_done;
+    p->user = r.user;
+    atomic_store(&p->id, ++b->last_id);
+    if (id != NULL)
+        *id = b->last_id;
+    return SLM_OK;
+}
+
+size_t slm_batch_step(slm_batch *b) {
+    if (!b->stepping && !b->closing) {
+        b->stepping = true;
+        end_cancelled(b);
+        lay_out(b);
+        pass(b);
+        end_done(b);
+        b->stepping = false;
+    }
+    return running(b);
+}
+
+void slm_batch_cancel(slm_batch *b, uint64_t id) {
+    if (id == 0)
+        atomic_store(&b->stop, true);
+    for (uint32_t i = 0; id != 0 && i < b->n_places; i++)
+        if (atomic_load(&b->places[i].id) == id)
+            atomic_store(&b->places[i].cancel, id);
+}
