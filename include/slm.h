@@ -154,7 +154,7 @@ typedef struct slm_engine_options {
     unsigned need;       /* slm_parts that must be there: E_NOTFOUND otherwise */
     unsigned want;       /* parts that are loaded when they are there */
     bool exact;          /* float32 from dequantised weights, no packing: slow, for checking */
-    const char *isa;     /* highest instruction set step: "ref", "avx2", "avx512"; NULL: best */
+    const char *isa;     /* highest instruction set step: "ref", "avx2", "avx512", "neon"; NULL: best */
     unsigned threads;    /* for loading; 0: as many as the machine has */
     const char *id_hint; /* which known model is meant where two have the same numbers; may be NULL */
     slm_progress progress;

@@ -28,6 +28,9 @@ python3              command python3
 mandoc               command mandoc
 expect               command expect
 shellcheck           command shellcheck
+gcc-aarch64-linux-gnu  command aarch64-linux-gnu-gcc
+libc6-dev-arm64-cross  file /usr/aarch64-linux-gnu/include/stdio.h
+qemu-user            command qemu-aarch64
 '
 
 # there KIND NAME

@@ -40,8 +40,28 @@
 /* Keeps a vector in a register here: sums that advance side by side stay side by side, instead of
  * being computed one after the other with everything else spilled. */
 #define PIN_VECTOR(v) __asm__ __volatile__("" : "+v"(v))
+#endif
+
+#if defined(__aarch64__) && defined(__ARM_NEON) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&        \
+    (defined(__GNUC__) || defined(__clang__))
+#define HAVE_ARM_KERNELS 1
+/* NEON belongs to every 64-bit ARM processor; what came later is asked for function by function.
+ * Compilers whose arm_neon.h knows only what the whole file may use do without (clang before 16). */
+/* Loads of what follows stay behind this: the scheduler would rather have them all at once, which
+ * takes more registers than there are. */
+#define LOADS_STAY() __asm__ __volatile__("" : : : "memory")
+#if (defined(__clang__) && __clang_major__ >= 16) || (!defined(__clang__) && __GNUC__ >= 10)
+#define HAVE_ARM_EXTENSIONS 1
+#define ISA_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+#define ISA_NEON_V86 __attribute__((target("arch=armv8.2-a+dotprod+i8mm+bf16")))
+#endif
+#endif
+
 /* Before a loop over a tile's registers: full unrolling, so that the arrays live in registers. */
+#if defined(__GNUC__) || defined(__clang__)
 #define UNROLL _Pragma("GCC unroll 16")
+#else
+#define UNROLL
 #endif
 
 /* Under AddressSanitizer, memory inside one allocation that no object owns is marked, so that an

@@ -1,4 +1,4 @@
-/* cpu.c - how many CPUs this process may use, and the clock.
+/* cpu.c - how many CPUs this process may use, what they offer, and the clock.
  *
  * The smaller of the affinity mask and the quota of the control groups that the process is in.
  * Sources: Linux Documentation/admin-guide/cgroup-v2.rst (cpu.max: "QUOTA PERIOD" or "max PERIOD"),
@@ -13,6 +13,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
 #if defined(__linux__) && defined(__x86_64__)
 #include <sys/syscall.h>
 #endif
@@ -34,6 +37,15 @@ bool cpu_allow_tiles(void) {
     return syscall(SYS_arch_prctl, request, tile_data) == 0;
 #else
     return false;
+#endif
+}
+
+uint64_t cpu_features(unsigned word) {
+#ifdef __linux__
+    return getauxval(word == 0 ? AT_HWCAP : AT_HWCAP2);
+#else
+    (void)word;
+    return 0;
 #endif
 }
 

@@ -66,6 +66,9 @@ bool cpu_allow_tiles(void);
 /* The cgroup half of cpu_count: CPUs granted by the quotas of the groups that `membership` (text of
  * /proc/self/cgroup) names below the mount point `root`, rounded up; 0 when there is no limit. */
 unsigned cpu_quota(const char *membership, const char *root);
+/* Words of feature bits that the system hands to programs about its CPU: Linux' AT_HWCAP (word 0)
+ * and AT_HWCAP2 (word 1), whose meaning depends on the architecture; 0 on other systems. */
+uint64_t cpu_features(unsigned word);
 /* Monotonic clock in nanoseconds. */
 uint64_t clock_ns(void);
 

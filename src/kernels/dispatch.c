@@ -1,10 +1,13 @@
 /* dispatch.c - one table of functions per instruction set, the choice among them, and the public
  * calls of kernels.h, each of which is one step through the table.
  *
- * Ladder: ref, avx2, avx512 (with a variant whose bfloat16 products use the BF16 extension), amx. The
- * numbers of integer, F16 and F32 products are the same on every step; see ref/matmul.c. */
+ * Ladder on x86: ref, avx2, avx512 (with a variant whose bfloat16 products use the BF16 extension),
+ * amx. On 64-bit ARM: ref, neon (with the dot product and what Armv8.6 brings where the processor
+ * has them). The numbers of integer, F16 and F32 products are the same on every step; see
+ * ref/matmul.c. */
 #include <string.h>
 
+#include "kernels/arm/detect_arm.h"
 #include "kernels/ref/matmul.h"
 #include "kernels/x86/detect.h"
 
@@ -22,6 +25,25 @@ static const struct kernels table_avx512bf16 = { ISA_LEVEL_AVX512, &matmul_ops_a
 static const struct kernels table_amx = { ISA_LEVEL_AMX, &matmul_ops_amx, &row_ops_avx512,
                                           &attention_ops_avx512 };
 #endif
+#ifdef HAVE_ARM_KERNELS
+static const struct kernels table_neon = { ISA_LEVEL_NEON, &matmul_ops_neon, &row_ops_neon,
+                                           &attention_ops_neon };
+#ifdef HAVE_ARM_EXTENSIONS
+static const struct kernels table_neon_dot = { ISA_LEVEL_NEON, &matmul_ops_neon_dot, &row_ops_neon,
+                                               &attention_ops_neon };
+static const struct kernels table_neon_v86 = { ISA_LEVEL_NEON, &matmul_ops_neon_v86, &row_ops_neon,
+                                               &attention_ops_neon };
+#endif
+
+static const struct kernels *best_neon(void) {
+#ifdef HAVE_ARM_EXTENSIONS
+    struct arm_features f = arm_detect();
+    if (f.dot)
+        return f.v86 ? &table_neon_v86 : &table_neon_dot;
+#endif
+    return &table_neon;
+}
+#endif
 
 /* ---- the ladder ---- */
 
@@ -38,6 +60,10 @@ const struct kernels *kernels_at(enum isa level) {
 #ifdef HAVE_AMX_KERNELS
     if (level == ISA_LEVEL_AMX && f.amx && cpu_allow_tiles())
         return &table_amx;
+#endif
+#ifdef HAVE_ARM_KERNELS
+    if (level == ISA_LEVEL_NEON)
+        return best_neon();
 #endif
     return NULL;
 }

@@ -85,6 +85,16 @@ const struct peak_ops *peak_ops_at(const struct kernels *k) {
     if (k->isa == ISA_LEVEL_AVX2)
         return &peak_ops_avx2;
 #endif
+#ifdef HAVE_ARM_EXTENSIONS
+    if (k->matmul == &matmul_ops_neon_v86)
+        return &peak_ops_neon_v86;
+    if (k->matmul == &matmul_ops_neon_dot)
+        return &peak_ops_neon_dot;
+#endif
+#ifdef HAVE_ARM_KERNELS
+    if (k->isa == ISA_LEVEL_NEON)
+        return &peak_ops_neon;
+#endif
     (void)k;
     return &peak_ops_ref;
 }

@@ -10,7 +10,7 @@
 #include "base/compiler.h"
 #include "kernels/kernels.h"
 
-/* ref/rows.c, x86/rows_*.c */
+/* ref/rows.c, x86/rows_*.c, arm/rows_neon.c */
 struct row_ops {
     void (*rmsnorm)(const float *x, const float *w, bool plus_one, float eps, size_t n, float *out);
     void (*add)(float *x, const float *y, size_t n);
@@ -22,7 +22,7 @@ struct row_ops {
     uint32_t (*argmax)(const float *x, size_t n, bool *finite);
 };
 
-/* ref/attention.c, x86/attention_*.c */
+/* ref/attention.c, x86/attention_*.c, arm/attention_neon.c */
 struct attention_ops {
     void (*kv_store)(enum kv_type t, const float *x, size_t d, void *dst);
     void (*kv_load)(enum kv_type t, const void *src, size_t d, float *x);
@@ -39,7 +39,7 @@ typedef void act_fn(const float *x, uint32_t cols, void *dst);
 typedef void matmul_fn(const struct matrix *m, const void *acts, size_t n_tokens, uint32_t first,
                        uint32_t n, float *y, size_t y_stride, void *scratch);
 
-/* ref/matmul.c, act.c, x86/matmul_*.c, x86/act_*.c */
+/* ref/matmul.c, act.c, x86/matmul_*.c, x86/act_*.c, arm/matmul_*.c, arm/act_neon.c */
 struct matmul_ops {
     act_fn *act[ACT_COUNT];
     matmul_fn *plain;
@@ -63,6 +63,14 @@ extern const struct attention_ops attention_ops_avx2, attention_ops_avx512;
 #endif
 #ifdef HAVE_AMX_KERNELS
 extern const struct matmul_ops matmul_ops_amx;
+#endif
+#ifdef HAVE_ARM_KERNELS
+extern const struct matmul_ops matmul_ops_neon;
+extern const struct row_ops row_ops_neon;
+extern const struct attention_ops attention_ops_neon;
+#ifdef HAVE_ARM_EXTENSIONS
+extern const struct matmul_ops matmul_ops_neon_dot, matmul_ops_neon_v86;
+#endif
 #endif
 
 #endif

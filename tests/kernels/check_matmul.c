@@ -72,9 +72,9 @@ static const struct kernels amx_model = { ISA_LEVEL_AMX, &matmul_ops_amx_model, 
 
 #define TABLES_MAX (ISA_LEVEL_COUNT + 2)
 
-/* Every table that this machine can run, the reference first; also the step below the best AVX-512
- * one, which lacks only the bfloat16 instructions, and where AVX-512 is, the products on tiles with
- * a model of the tile instructions. */
+/* Every table that this machine can run, the reference first; also the steps that the best one of
+ * its level hides (AVX-512 without the bfloat16 instructions, NEON without extensions), and where
+ * AVX-512 is, the products on tiles with a model of the tile instructions. */
 static size_t tables(const struct kernels *list[TABLES_MAX]) {
     size_t n = 0;
     for (int level = 0; level < ISA_LEVEL_COUNT; level++)
@@ -88,6 +88,15 @@ static size_t tables(const struct kernels *list[TABLES_MAX]) {
 #ifdef HAVE_AMX_KERNELS
     if (kernels_at(ISA_LEVEL_AVX512))
         list[n++] = &amx_model;
+#endif
+#ifdef HAVE_ARM_EXTENSIONS
+    static const struct kernels plain_neon = { ISA_LEVEL_NEON, &matmul_ops_neon, NULL, NULL },
+                                dot = { ISA_LEVEL_NEON, &matmul_ops_neon_dot, NULL, NULL };
+    const struct matmul_ops *best = kernels_at(ISA_LEVEL_NEON)->matmul;
+    if (best != &matmul_ops_neon)
+        list[n++] = &plain_neon;
+    if (best == &matmul_ops_neon_v86)
+        list[n++] = &dot;
 #endif
     return n;
 }
