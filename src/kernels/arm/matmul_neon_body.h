@@ -11,10 +11,11 @@
  * A tile takes `nq` quarters at a time with all its tokens: their nq * nt integer sums stay in
  * registers through a block, the float32 accumulators of the other quarters wait in the first-level
  * cache, where they are touched once per block. */
+#include "kernels/ref/matmul.h"
+
+#if defined(HAVE_ARM_KERNELS) && defined(SUFFIX)
 #include <arm_neon.h>
 #include <string.h>
-
-#include "kernels/ref/matmul.h"
 
 #define INLINE ATTR_INLINE ISA
 #define QUARTER_ROWS 4
@@ -380,3 +381,4 @@ INLINE void body_256(const struct traits k, int nq, int nt, const struct matrix 
         (void)scratch;                                                                             \
         tiles_run(shapes, m, acts, n_tokens, first, n, y, y_stride);                               \
     }
+#endif
