@@ -88,11 +88,20 @@ const struct command_row command_table[CMD_COUNT] = {
                        "IN is any MODEL. OUT appears under its name only when it is complete.",
                        "slm quantize ./Qwen3-0.6B qwen3-q8.gguf --type q8_0", 2, 2, PLACE_MODEL,
                        PLACE_FILE },
-    [CMD_BENCH] = { "bench", "MODEL",
+    [CMD_BENCH] = { "bench", "MODEL | --machine",
                     "prefill and decode speed, and their share of this machine's limits",
-                    "Medians over the rounds, every sample with --json.",
-                    "slm bench qwen3-0.6b -p 512 -n 128 -r 5 --json", 1, 1, PLACE_MODEL,
-                    PLACE_NONE },
+                    "Each round evaluates a prompt of random ids and then ids one by one, from the "
+                    "depth on. Medians over the rounds, every sample with --json and --csv. The "
+                    "limit counts the bytes that have to be read and the multiplications that have "
+                    "to be done, over what the machine itself reaches in the same run. Rounds "
+                    "beside which the machine was slow are repeated, and that is said.\n\n"
+                    "CMD is a command with arguments, run without a shell; bench/peers.sh of the "
+                    "sources installs llama.cpp and prints it.",
+                    "slm bench qwen3-0.6b -p 512 -n 128 -r 5 --json\n"
+                    "slm bench qwen3-0.6b --full --csv\n"
+                    "slm bench model.gguf --depth 0,4096 --peer llama-bench\n"
+                    "slm bench --machine",
+                    0, 1, PLACE_MODEL, PLACE_NONE },
     [CMD_TOKENIZE] = { "tokenize", "MODEL [TEXT]", "text to token ids",
                        "Without TEXT all of standard input is one text. With --jsonl each input "
                        "line is {\"text\": ...} and gives "
@@ -221,13 +230,26 @@ const struct option_row option_table[OPT_COUNT] = {
                            GROUP_INPUT, ON(BENCH), false },
     [OPT_BENCH_OUTPUT] = { "output-tokens", 'n', ARG_INT, 1, 1e7, "N", "128", "tokens to write",
                            GROUP_INPUT, ON(BENCH), false },
-    [OPT_BENCH_DEPTH] = { "depth", 'd', ARG_INT, 0, 1e7, "N", "0", "tokens already in the context",
-                          GROUP_INPUT, ON(BENCH), false },
+    [OPT_BENCH_DEPTH] = { "depth", 'd', ARG_INTS, 0, 1e7, "N,...", "0",
+                          "tokens already in the context, a table row each", GROUP_INPUT,
+                          ON(BENCH), false },
     [OPT_BENCH_ROUNDS] = { "repeat", 'r', ARG_INT, 1, 1000, "N", "5", "rounds", GROUP_INPUT,
                            ON(BENCH), false },
-    [OPT_BENCH_BATCH] = { "batch", 'b', ARG_INT, 1, 1e6, "N", "1",
-                          "sequences decoded together; this version decodes one",
-                          GROUP_INPUT, ON(BENCH), false },
+    [OPT_BENCH_BATCH] = { "batch", 'b', ARG_INTS, 1, 1024, "N,...", "1",
+                          "sequences decoded together, a table row each", GROUP_INPUT, ON(BENCH),
+                          false },
+    [OPT_BENCH_FULL] = { "full", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                         "depths 0, 4096, 16384 and batches 1, 4, 16, as far as they fit",
+                         GROUP_INPUT, ON(BENCH), false },
+    [OPT_BENCH_MACHINE] = { "machine", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                            "no MODEL: every limit of this machine, in 3 s", GROUP_INPUT, ON(BENCH),
+                            false },
+    [OPT_BENCH_PEER] = { "peer", 0, ARG_TEXT, 0, 0, "CMD", NULL,
+                         "in turns with llama-bench, run as CMD, on the same file", GROUP_INPUT,
+                         ON(BENCH), false },
+    [OPT_BENCH_PEER_TIMEOUT] = { "peer-timeout", 0, ARG_INT, 1, 1e6, "S", "3600",
+                                 "end a run of the peer after S seconds", GROUP_INPUT, ON(BENCH),
+                                 false },
     [OPT_CSV] = { "csv", 0, ARG_FLAG, 0, 0, NULL, NULL,
                   "one line per round and kind, with a line of names first", GROUP_INPUT, ON(BENCH),
                   false },
