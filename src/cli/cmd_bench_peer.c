@@ -63,7 +63,10 @@ static void note_build(struct bench *b, const json_t *row) {
     char text[sizeof b->peer_build];
     if (b->peer_build[0] || !commit || !number_of(row, "build_number", &number))
         return;
-    snprintf(text, sizeof text, "%.0f %.40s", number, commit);
+    if (number > 0)
+        snprintf(text, sizeof text, "build %.0f %.32s", number, commit);
+    else
+        snprintf(text, sizeof text, "%.40s", commit);
     for (char *p = text; *p; p++)
         if (*p < ' ' || *p > '~')
             *p = '?';

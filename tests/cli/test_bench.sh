@@ -43,6 +43,19 @@ try 'left out in the table' grep -q '^left out: all at depth 1000000, batch 1: '
 run bench demo -p 16 -n 2 -r 1 --full --json
 json 'the whole matrix, or why not' '{(c["depth"], c["batch"]) for c in d["cells"]} | {(o["depth"], o["batch"]) for o in d["left_out"]} >= {(e, 1) for e in (0, 4096, 16384)}'
 
+
+# ---- several sequences ----
+run bench demo -p 16 -n 8 -r 2 -d 0,300 -b 1,4,3 --json
+json 'batches' '[(c["kind"], c["depth"], c["batch"]) for c in d["cells"]] == [("prefill", 0, 1), ("decode", 0, 1), ("decode", 0, 4), ("decode", 0, 3), ("prefill", 300, 1), ("decode", 300, 1), ("decode", 300, 4), ("decode", 300, 3)]'
+json 'each round from the depth on' 'd["cells"][2]["began_at"] == 1 and d["cells"][6]["began_at"] == 300 and len(d["cells"][6]["samples"]) == 2'
+json 'weights are read once for all, keys and values by each' 'all(c["bound"] == "multiply" or abs(c["limit_tok_s"] * (c["cost"]["file_bytes"] + c["batch"] * c["cost"]["kv_bytes"]) / c["batch"] / 1e9 / d["limits"]["read_gb_s"] - 1) < 1e-6 for c in d["cells"] if c["kind"] == "decode")'
+run bench demo -p 16 -n 8 -r 2 -d 600 -b 8 --json
+json 'where prompts are long the sequences go on' 'd["cells"][2]["began_at"] > 600 + 8'
+run bench demo -p 16 -n 4 -r 1 -b 1,1024 --max-memory 400M --json
+json 'what the memory does not hold' '[(o["depth"], o["batch"]) for o in d["left_out"]] == [(0, 1024)] and len(d["cells"]) == 2'
+run bench demo -p 16 -n 4 -r 1 -b 1024 --max-memory 400M
+ends 'nothing else was asked for' 4
+
 # ---- the machine ----
 run bench --machine --json --threads 1
 json 'machine' 'len(d["reads"]) >= 4 and d["read_gb_s"] == max(r["all_gb_s"] for r in d["reads"]) and all(r["one_gb_s"] > 0 for r in d["reads"])'
