@@ -8,4 +8,7 @@
  * the seconds since the epoch at which UTC would show the same. */
 int64_t clock_local(void);
 
+/* Nanoseconds since the epoch, UTC: comparable with the times of files. */
+int64_t clock_utc_ns(void);
+
 #endif

@@ -25,7 +25,8 @@ ATTR_INLINE uint64_t rotl(uint64_t x, unsigned n) {
 /* Compilers make one load of it. */
 ATTR_INLINE uint64_t word_at(const uint8_t *p) {
     return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
-           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
 }
 
 ATTR_INLINE uint64_t step(uint64_t lane, uint64_t word) {

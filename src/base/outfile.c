@@ -20,6 +20,7 @@ struct outfile {
     char *path;
     char *temp; /* "" when the target is written directly */
     int fd;
+    bool cache;      /* private and not synced */
     slm_err err;     /* first failure */
     slm_why failure; /* its reason, so that close can tell it again */
     uint64_t size;   /* bytes appended */
@@ -54,7 +55,8 @@ static slm_err open_target(struct outfile *f, size_t n_path) {
     }
     for (int i = 0; i < TEMP_TRIES; i++) {
         snprintf(f->temp, n_path + TEMP_SUFFIX, "%s.tmp%ld.%d", f->path, (long)getpid(), i);
-        f->fd = open(f->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        f->fd = open(f->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                     f->cache ? 0600 : 0666);
         if (f->fd >= 0)
             return SLM_OK;
         if (errno != EEXIST)
@@ -71,8 +73,8 @@ static void outfile_free(struct outfile *f) {
     mem_free(f->hooks, f);
 }
 
-slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile **out,
-                     slm_why *why) {
+static slm_err open_any(const struct slm_hooks *h, const char *path, bool cache,
+                        struct outfile **out, slm_why *why) {
     *out = NULL;
     size_t n_path = strlen(path);
     struct outfile *f = mem_alloc(h, 1, sizeof *f);
@@ -80,6 +82,7 @@ slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile
         return fail_nomem(why, "an output buffer", sizeof *f);
     f->hooks = h;
     f->fd = -1;
+    f->cache = cache;
     f->err = SLM_OK;
     f->size = 0;
     f->pending = 0;
@@ -96,6 +99,16 @@ slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile
     }
     *out = f;
     return SLM_OK;
+}
+
+slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile **out,
+                     slm_why *why) {
+    return open_any(h, path, false, out, why);
+}
+
+slm_err outfile_open_cache(const struct slm_hooks *h, const char *path, struct outfile **out,
+                           slm_why *why) {
+    return open_any(h, path, true, out, why);
 }
 
 static slm_err write_all(struct outfile *f, const uint8_t *data, size_t n) {
@@ -162,7 +175,7 @@ slm_err outfile_close(struct outfile *f, bool finish, slm_why *why) {
         return SLM_OK;
     if (finish && f->err == SLM_OK)
         flush(f);
-    if (finish && f->err == SLM_OK && !sync_fd(f->fd))
+    if (finish && !f->cache && f->err == SLM_OK && !sync_fd(f->fd))
         fail_errno(f, errno, "cannot sync");
     if (close(f->fd) != 0 && errno != EINTR && finish && f->err == SLM_OK)
         fail_errno(f, errno, "cannot close");
@@ -171,7 +184,7 @@ slm_err outfile_close(struct outfile *f, bool finish, slm_why *why) {
             fail_errno(f, errno, "cannot rename to");
         if (!finish || f->err != SLM_OK)
             unlink(f->temp);
-        else
+        else if (!f->cache)
             sync_folder(f);
     }
     slm_err err = finish ? report(f, why) : SLM_OK;

@@ -17,6 +17,11 @@ struct outfile;
 
 slm_err outfile_open(const struct slm_hooks *h, const char *path, struct outfile **out,
                      slm_why *why);
+/* The same for a file that can be made again at any time: only its owner may read it (0600), and it is
+ * not synced. After a power cut there may be a torn file under the name, so whoever reads it has to be
+ * able to tell. */
+slm_err outfile_open_cache(const struct slm_hooks *h, const char *path, struct outfile **out,
+                           slm_why *why);
 /* Appends n bytes, in any number of pieces. The first failure sticks. */
 slm_err outfile_write(struct outfile *f, const void *data, size_t n, slm_why *why);
 uint64_t outfile_size(const struct outfile *f); /* bytes appended so far */

@@ -32,8 +32,8 @@ static void add_factors(struct hash *h, const float *v, uint32_t n) {
 }
 
 static void add_model(struct hash *h, const struct model *m) {
-    const uint32_t numbers[] = { m->layers, m->hidden,     m->heads,  m->kv_heads, m->head_dim,
-                                 m->ffn,    m->vocab,      m->window, m->rotary,   m->context,
+    const uint32_t numbers[] = { m->layers, m->hidden,     m->heads,    m->kv_heads, m->head_dim,
+                                 m->ffn,    m->vocab,      m->window,   m->rotary,   m->context,
                                  m->tied,   m->vocab_used, m->vocab_cut };
     add_text(h, m->family->name);
     add_text(h, m->pattern);
