@@ -188,16 +188,18 @@ INLINE void unpack_32(const struct traits k, const uint8_t *panel, size_t from, 
     }
 }
 
-static void factors_read(const struct call *c, const struct place *at, size_t n,
+INLINE void factors_read(bool min, const struct call *c, const struct place *at, size_t n,
                          struct factors *f) {
-    memset(f, 0, sizeof *f);
-    for (size_t t = 0; t < at->n_tokens; t++) {
-        const struct act_32 *a =
-            (const struct act_32 *)(const void *)(c->acts + (at->token + t) * c->act_size) +
-            at->unit * BLOCKS;
+    const uint8_t *acts =
+        c->acts + at->token * c->act_size + at->unit * BLOCKS * sizeof(struct act_32);
+    if (at->n_tokens < HALF)
+        memset(f, 0, sizeof *f);
+    for (size_t t = 0; t < at->n_tokens; t++, acts += c->act_size) {
+        const struct act_32 *a = (const void *)acts;
         for (size_t b = 0; b < n; b++) {
             f->d[b][t] = a[b].d;
-            f->dsum[b][t] = a[b].dsum;
+            if (min)
+                f->dsum[b][t] = a[b].dsum;
         }
     }
 }
@@ -257,7 +259,7 @@ INLINE_AMX void group_32(const struct traits k, const struct call *c, struct pla
     COMPILER_BARRIER(); /* the tiles read what was written */
     for (; at.token < end; at.token += at.n_tokens) {
         at.n_tokens = least(HALF, end - at.token);
-        factors_read(c, &at, n, &f);
+        factors_read(k.min, c, &at, n, &f);
         if (*configured != at.n_tokens)
             configure_32(*configured = (unsigned)at.n_tokens);
         for (uint32_t p = 0; p < at.n_panels; p++) {
