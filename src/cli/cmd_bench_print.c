@@ -77,9 +77,8 @@ static void print_peer(struct bench *b) {
         any = any || b->cells[i].has_peer;
     if (!any)
         return;
-    out_printf(&b->c->out,
-               "\nin turns with the peer (build %s), the better flash attention of it\n",
-               b->peer_build[0] ? b->peer_build : "unknown");
+    out_printf(&b->c->out, "\nin turns with the peer: %s\n",
+               b->peer_build[0] ? b->peer_build : "unknown version");
     out_printf(&b->c->out, "%-8s%7s %10s %10s %6s %7s %8s %8s\n", "", "depth", "ours", "peer",
                "flash", "ratio", "low", "high");
     for (size_t i = 0; i < b->n_cells; i++) {

@@ -112,7 +112,7 @@ peer good --json
 ends 'peer' 0
 json 'the better setting, per cell' 'd["cells"][0]["peer"]["flash_attention"] == "off" and d["cells"][0]["peer"]["tok_s"] == 200.5 and d["cells"][1]["peer"]["flash_attention"] == "on" and d["cells"][1]["peer"]["tok_s"] == 40'
 json 'ratio and its spread' 'all(abs(c["peer"]["ratio"] - c["tok_s"] / c["peer"]["tok_s"]) < 1e-6 * c["peer"]["ratio"] and c["peer"]["ratio_low"] <= c["peer"]["ratio_high"] and len(c["peer"]["samples_flash_on"]) == 2 for c in d["cells"])'
-json 'what the peer calls itself' 'd["peer_build"] == "11669 Debian"'
+json 'what the peer calls itself' 'd["peer_build"] == "build 11669 Debian"'
 try 'the arguments' grep -qxF -- "-m $work/demo.gguf -t 1 -p 40 -n 8 -d 0 -r 1 -fa 0,1 -o json" "$work/calls"
 rm "$work/calls"
 peer good -d 32
