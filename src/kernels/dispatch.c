@@ -19,11 +19,11 @@ static const struct kernels table_avx2 = { ISA_LEVEL_AVX2, &matmul_ops_avx2, &ro
 static const struct kernels table_avx512 = { ISA_LEVEL_AVX512, &matmul_ops_avx512, &row_ops_avx512,
                                              &attention_ops_avx512 };
 static const struct kernels table_avx512bf16 = { ISA_LEVEL_AVX512, &matmul_ops_avx512bf16,
-                                                 &row_ops_avx512, &attention_ops_avx512 };
+                                                 &row_ops_avx512, &attention_ops_avx512bf16 };
 #endif
 #ifdef HAVE_AMX_KERNELS
 static const struct kernels table_amx = { ISA_LEVEL_AMX, &matmul_ops_amx, &row_ops_avx512,
-                                          &attention_ops_avx512 };
+                                          &attention_ops_avx512bf16 };
 #endif
 #ifdef HAVE_ARM_KERNELS
 static const struct kernels table_neon = { ISA_LEVEL_NEON, &matmul_ops_neon, &row_ops_neon,
@@ -58,7 +58,7 @@ const struct kernels *kernels_at(enum isa level) {
         return f.avx512bf16 ? &table_avx512bf16 : &table_avx512;
 #endif
 #ifdef HAVE_AMX_KERNELS
-    if (level == ISA_LEVEL_AMX && f.amx && cpu_allow_tiles())
+    if (level == ISA_LEVEL_AMX && f.amx && f.avx512bf16 && cpu_allow_tiles())
         return &table_amx;
 #endif
 #ifdef HAVE_ARM_KERNELS
@@ -165,8 +165,9 @@ void kv_load(const struct kernels *k, enum kv_type t, const void *src, size_t d,
 }
 
 void attn_scores(const struct kernels *k, enum kv_type t, const float *q, size_t n_q, size_t d,
-                 const void *keys, size_t n_keys, float scale, float *scores, size_t stride) {
-    k->attention->scores(t, q, n_q, d, keys, n_keys, scale, scores, stride);
+                 const void *keys, size_t n_keys, float scale, float *scores, size_t stride,
+                 const void *next) {
+    k->attention->scores(t, q, n_q, d, keys, n_keys, scale, scores, stride, next);
 }
 
 void attn_softmax(const struct kernels *k, float *s, size_t n, float *max, float *sum) {
@@ -174,8 +175,8 @@ void attn_softmax(const struct kernels *k, float *s, size_t n, float *max, float
 }
 
 void attn_mix(const struct kernels *k, enum kv_type t, const float *p, size_t n_q, size_t stride,
-              size_t d, const void *values, size_t n_keys, float *acc) {
-    k->attention->mix(t, p, n_q, stride, d, values, n_keys, acc);
+              size_t d, const void *values, size_t n_keys, float *acc, const void *next) {
+    k->attention->mix(t, p, n_q, stride, d, values, n_keys, acc, next);
 }
 
 void attn_merge(const struct kernels *k, float *run_max, float *run_sum, float *run_acc, float max,

@@ -120,20 +120,26 @@ void gelu_mul(const struct kernels *k, const float *gate, const float *up, size_
 void rope_apply(const struct kernels *k, float *x, const float *cosine, const float *sine, size_t n_pairs,
                 bool interleaved);
 
-/* ---- attention ---- */
+/* ---- attention ----
+ * All instruction sets give the same bits, but for KV_BF16 and KV_Q8 where the processor has a
+ * bfloat16 product: there queries, weights and Q8's values are rounded to bfloat16 and summed in that
+ * product's order (x86/attention_avx512bf16.c). THE RULE holds everywhere. */
 size_t kv_row_bytes(enum kv_type t, size_t d); /* one head's key or value; Q8: ceil(d/32) f16 scales, then d int8, padded to 4 */
 void kv_store(const struct kernels *k, enum kv_type t, const float *x, size_t d, void *dst);
 void kv_load(const struct kernels *k, enum kv_type t, const void *src, size_t d, float *x);
 /* scores[q * stride + j] = scale * dot(queries[q], key j), keys j = 0..n_keys-1 contiguous rows of
- * kv_row_bytes. dot: 16 lanes by index, fused, fixed tree. Each score is independent of the others. */
+ * kv_row_bytes. dot: 16 lanes by index, fused, fixed tree. Each score is independent of the others.
+ * next: the rows that are read after these, as many; they may be asked for from memory meanwhile. May be
+ * NULL: nothing is known. It never changes a result. */
 void attn_scores(const struct kernels *k, enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
-                 size_t n_keys, float scale, float *scores, size_t stride);
+                 size_t n_keys, float scale, float *scores, size_t stride, const void *next);
 /* In place over one span s[n] (n a multiple of 16; masked entries are -INFINITY): s = exp(s - max).
  * *max gets the maximum (-INFINITY when all are masked: then s = 0, sum = 0), *sum the sum. */
 void attn_softmax(const struct kernels *k, float *s, size_t n, float *max, float *sum);
-/* acc[q][d] += sum over j ascending of p[q * stride + j] * value j (fused, one accumulator per element). */
+/* acc[q][d] += sum over j ascending of p[q * stride + j] * value j (fused, one accumulator per element).
+ * Value 0 belongs to an even position: pairs of positions may be summed together. */
 void attn_mix(const struct kernels *k, enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
-              const void *values, size_t n_keys, float *acc);
+              const void *values, size_t n_keys, float *acc, const void *next);
 /* Merges a span's (max, sum, acc) into the running ones: flash-attention's rule, fixed operations. */
 void attn_merge(const struct kernels *k, float *run_max, float *run_sum, float *run_acc, float max, float sum,
                 const float *acc, size_t d);

@@ -27,10 +27,10 @@ struct attention_ops {
     void (*kv_store)(enum kv_type t, const float *x, size_t d, void *dst);
     void (*kv_load)(enum kv_type t, const void *src, size_t d, float *x);
     void (*scores)(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
-                   size_t n_keys, float scale, float *scores, size_t stride);
+                   size_t n_keys, float scale, float *scores, size_t stride, const void *next);
     void (*softmax)(float *s, size_t n, float *max, float *sum);
     void (*mix)(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
-                const void *values, size_t n_keys, float *acc);
+                const void *values, size_t n_keys, float *acc, const void *next);
     void (*merge)(float *run_max, float *run_sum, float *run_acc, float max, float sum,
                   const float *acc, size_t d);
 };
@@ -59,7 +59,8 @@ extern const struct attention_ops attention_ops_ref;
 #ifdef HAVE_X86_KERNELS
 extern const struct matmul_ops matmul_ops_avx2, matmul_ops_avx512, matmul_ops_avx512bf16;
 extern const struct row_ops row_ops_avx2, row_ops_avx512;
-extern const struct attention_ops attention_ops_avx2, attention_ops_avx512;
+extern const struct attention_ops attention_ops_avx2, attention_ops_avx512,
+    attention_ops_avx512bf16;
 #endif
 #ifdef HAVE_AMX_KERNELS
 extern const struct matmul_ops matmul_ops_amx;

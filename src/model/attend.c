@@ -53,22 +53,25 @@ static void mask_row(const struct tile *t, float *scores, uint32_t start, uint32
 }
 
 /* Scores, weights and mixed values of all queries of the tile over the span at `start`:
- * s->span_max, s->span_sum, s->mixed. */
-static void span_results(const struct worker *w, const struct tile *t, uint32_t start) {
+ * s->span_max, s->span_sum, s->mixed. next: the keys that this thread reads after it, if known. */
+static void span_results(const struct worker *w, const struct tile *t, uint32_t start,
+                         const uint8_t *next) {
     const struct forward *f = w->f;
     const struct thread_scratch *s = w->s;
     const struct model *m = f->net->m;
     size_t d = m->head_dim;
     uint32_t last = t->position + t->n_tokens - 1, low = first_visible(t, t->position);
-    uint32_t from = low > start ? low : start,
-             to = last + 1 < start + SPAN ? last + 1 : start + SPAN;
+    uint32_t from = low > start ? low & ~1u : start, /* attn_mix wants an even one */
+        to = last + 1 < start + SPAN ? last + 1 : start + SPAN;
     uint32_t padded = (to - start + 15) / 16 * 16;
     float scale = model_attn_scale(m);
     for (uint32_t at = from, end; at < to; at = end) {
         end = run_end(at, to);
         attn_scores(f->k, t->kv->type, s->queries, t->n_queries, d,
                     kv_key(t->kv, t->l, t->kv_head, at), end - at, scale, s->scores + (at - start),
-                    SPAN);
+                    SPAN,
+                    end < to ? kv_key(t->kv, t->l, t->kv_head, end)
+                             : kv_value(t->kv, t->l, t->kv_head, from));
     }
     for (uint32_t i = 0; i < t->n_queries; i++) {
         mask_row(t, s->scores + (size_t)i * SPAN, start, from, to, padded,
@@ -79,7 +82,8 @@ static void span_results(const struct worker *w, const struct tile *t, uint32_t 
     for (uint32_t at = from, end; at < to; at = end) {
         end = run_end(at, to);
         attn_mix(f->k, t->kv->type, s->scores + (at - start), t->n_queries, SPAN, d,
-                 kv_value(t->kv, t->l, t->kv_head, at), end - at, s->mixed);
+                 kv_value(t->kv, t->l, t->kv_head, at), end - at, s->mixed,
+                 end < to ? kv_value(t->kv, t->l, t->kv_head, end) : next);
     }
 }
 
@@ -114,7 +118,8 @@ static void attend_tile(const struct worker *w, const struct tile *t) {
     }
     for (uint32_t start = first_visible(t, t->position) / SPAN * SPAN; start <= last;
          start += SPAN) {
-        span_results(w, t, start);
+        span_results(w, t, start,
+                     start + SPAN <= last ? kv_key(t->kv, t->l, t->kv_head, start + SPAN) : NULL);
         for (uint32_t i = 0; i < t->n_queries; i++)
             if (s->span_sum[i] > 0.0f || isnan(s->span_sum[i]) || isnan(s->span_max[i]))
                 attn_merge(f->k, &s->run_max[i], &s->run_sum[i], s->total + i * d, s->span_max[i],
@@ -222,7 +227,10 @@ static void attend_spans(struct worker *w, uint32_t layer, uint32_t n_spans) {
             t = tile_at(f, layer, ++slice, u % m->kv_heads);
         }
         gather_queries(w, &t);
-        span_results(w, &t, (first_visible(&t, t.position) / SPAN + span - base) * SPAN);
+        uint32_t start = (first_visible(&t, t.position) / SPAN + span - base) * SPAN;
+        uint32_t later = start + f->threads * SPAN; /* this head's span that is likely to be next */
+        span_results(w, &t, start,
+                     m->kv_heads == 1 && later <= t.position ? kv_key(t.kv, t.l, 0, later) : NULL);
         for (uint32_t i = 0; i < f->group; i++) {
             float *p = partial_at(f, 0, span, t.kv_head * f->group + i);
             memcpy(p, w->s->mixed + i * d, d * sizeof *p);

@@ -107,10 +107,10 @@ static void attention(const struct kernels *k, enum kv_type t, const char *name)
     }
     memset(scores, 0, sizeof scores);
     memset(mix, 0, sizeof mix);
-    attn_scores(k, t, q, TOKENS, HEAD, keys, KEYS, 0.158f, scores, SPAN);
+    attn_scores(k, t, q, TOKENS, HEAD, keys, KEYS, 0.158f, scores, SPAN, NULL);
     for (size_t i = 0; i < TOKENS; i++)
         attn_softmax(k, scores + i * SPAN, 48, &max, &sum);
-    attn_mix(k, t, scores, TOKENS, SPAN, HEAD, keys, KEYS, mix);
+    attn_mix(k, t, scores, TOKENS, SPAN, HEAD, keys, KEYS, mix, NULL);
     say("scores", name, scores, sizeof scores);
     say("mix", name, mix, sizeof mix);
     free(keys);

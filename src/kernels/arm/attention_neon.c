@@ -201,12 +201,14 @@ static void score_q8(const struct score_job *job) {
 }
 
 static void neon_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
-                        size_t n_keys, float scale, float *scores, size_t stride) {
+                        size_t n_keys, float scale, float *scores, size_t stride,
+                        const void *next) {
     static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16,
                                                                        score_bf16, score_q8 };
     struct score_job job = { q, n_q, d, keys, kv_row_bytes(t, d), n_keys, scale, scores, stride };
+    (void)next; /* what asking ahead gains has not been measured on such a processor */
     if (d % LANES) {
-        attention_ops_ref.scores(t, q, n_q, d, keys, n_keys, scale, scores, stride);
+        attention_ops_ref.scores(t, q, n_q, d, keys, n_keys, scale, scores, stride, next);
         return;
     }
     if (t == KV_F32 || n_q <= DIRECT || d > CONVERTED / TILE_KEYS) {
@@ -331,12 +333,13 @@ static void mix_q8(const struct mix_job *job) {
 }
 
 static void neon_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
-                     const void *values, size_t n_keys, float *acc) {
+                     const void *values, size_t n_keys, float *acc, const void *next) {
     static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16,
                                                                    mix_q8 };
     struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc, true };
+    (void)next;
     if (d % LANES) {
-        attention_ops_ref.mix(t, p, n_q, stride, d, values, n_keys, acc);
+        attention_ops_ref.mix(t, p, n_q, stride, d, values, n_keys, acc, next);
         return;
     }
     if (t == KV_F32 || n_q <= DIRECT || d > CONVERTED) {

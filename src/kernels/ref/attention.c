@@ -106,7 +106,8 @@ static void ref_kv_load(enum kv_type t, const void *src, size_t d, float *x) {
 
 /* d is padded with zeros to a multiple of 16, in the vector versions too. */
 static void ref_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
-                       size_t n_keys, float scale, float *scores, size_t stride) {
+                       size_t n_keys, float scale, float *scores, size_t stride, const void *next) {
+    (void)next;
     size_t padded = (d + LANES - 1) / LANES * LANES, row_bytes = kv_row_bytes(t, d);
     for (size_t j = 0; j < n_keys; j++) {
         const uint8_t *key = (const uint8_t *)keys + j * row_bytes;
@@ -137,7 +138,8 @@ static void ref_softmax(float *s, size_t n, float *max, float *sum) {
 }
 
 static void ref_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
-                    const void *values, size_t n_keys, float *acc) {
+                    const void *values, size_t n_keys, float *acc, const void *next) {
+    (void)next;
     size_t row_bytes = kv_row_bytes(t, d);
     for (size_t j = 0; j < n_keys; j++) {
         const uint8_t *value = (const uint8_t *)values + j * row_bytes;

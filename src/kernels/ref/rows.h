@@ -14,4 +14,9 @@ float norm_factor(double sum, size_t n, float eps);
  * (amax not finite) gets a NaN scale: bad numbers must stay visible, not become codes. */
 uint16_t kv_q8_scale(float amax, float *inverse);
 
+/* Bytes from rows to those that come next (kernels.h: next); 0: none do. */
+static inline size_t kv_distance(const void *rows, const void *next) {
+    return next ? (size_t)((uintptr_t)next - (uintptr_t)rows) : 0;
+}
+
 #endif

@@ -11,10 +11,20 @@
 
 #ifdef HAVE_X86_KERNELS
 
-#define CONVERTED 4096   /* floats of the block of converted rows */
-#define KEYS_AHEAD 2048  /* bytes between the keys in use and those asked for */
-#define VALUES_AHEAD 512 /* bytes between the values in use and those asked for */
-#define MIX_BYTES 2048   /* values that pass all tiles of elements before the next ones do */
+#define CONVERTED 4096  /* floats of the block of converted rows */
+#define MIX_BYTES 16384 /* values that pass all tiles of elements before the next ones do */
+
+/* Asks for the lines of n bytes (constant) that lie `ahead` of a row; any address will do. Into the
+ * second-level cache, which keeps more lines on their way than the first. */
+ISA_AVX2 ATTR_INLINE void want(const uint8_t *row, size_t ahead, size_t n) {
+    for (size_t b = 0; b < n; b += 64)
+        _mm_prefetch((const char *)((uintptr_t)row + ahead + b), _MM_HINT_T1);
+}
+
+/* Bytes of n elements, near enough for prefetching. */
+ISA_AVX2 ATTR_INLINE size_t element_bytes(enum kv_type t, size_t n) {
+    return t == KV_F32 ? 4 * n : t == KV_Q8 ? n : 2 * n;
+}
 
 /* ---- rows of the cache ---- */
 
@@ -145,8 +155,8 @@ ISA_AVX2 ATTR_INLINE __m256 reduce_4x2(const __m256 a[8]) {
 
 /* n_q (1 or 2, constant) queries against 4 keys; stores n (1..4) scores of each query. */
 ISA_AVX2 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *q, size_t d,
-                                     const uint8_t *const key[4], size_t n, bool fetch, float scale,
-                                     float *scores, size_t stride) {
+                                     const uint8_t *const key[4], size_t n, size_t ahead,
+                                     float scale, float *scores, size_t stride) {
     __m256 whole[8];
     for (unsigned half = 0; half < 2; half++) {
         __m256 sum[8];
@@ -154,12 +164,8 @@ ISA_AVX2 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *
             sum[s] = _mm256_setzero_ps();
         for (size_t i = 8 * half; i < d; i += 16) {
             __m256 k[4];
-            if (fetch &&
-                half == 0) { /* two lines: 64 elements of f16; past the end it does no harm */
-                _mm_prefetch((const char *)((uintptr_t)key[0] + KEYS_AHEAD + 8 * i), _MM_HINT_T0);
-                _mm_prefetch((const char *)((uintptr_t)key[0] + KEYS_AHEAD + 8 * i + 64),
-                             _MM_HINT_T0);
-            }
+            if (ahead != 0 && half == 0)
+                want(key[0] + element_bytes(t, 4 * i), ahead, element_bytes(t, 64));
             for (unsigned j = 0; j < 4; j++)
                 k[j] = load_kv_8(t, key[j], d, i);
             for (unsigned r = 0; r < n_q; r++) {
@@ -186,7 +192,7 @@ struct score_job {
     size_t row_bytes, n_keys;
     float scale, *scores; /* [n_q] rows of stride */
     size_t stride;
-    bool fetch; /* keys come from memory, not from the block of converted ones */
+    size_t ahead; /* from a key to the one to ask for meanwhile; 0: to none */
 };
 
 ISA_AVX2 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *job) {
@@ -198,11 +204,11 @@ ISA_AVX2 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *job)
         for (size_t r = 0; r < job->n_q; r += 2) {
             const float *q = job->q + r * job->d;
             float *out = job->scores + r * job->stride + j;
-            bool fetch = job->fetch && r == 0;
+            size_t ahead = r == 0 ? job->ahead : 0;
             if (job->n_q - r == 1)
-                score_tile(t, 1, q, job->d, key, n, fetch, job->scale, out, job->stride);
+                score_tile(t, 1, q, job->d, key, n, ahead, job->scale, out, job->stride);
             else
-                score_tile(t, 2, q, job->d, key, n, fetch, job->scale, out, job->stride);
+                score_tile(t, 2, q, job->d, key, n, ahead, job->scale, out, job->stride);
         }
     }
 }
@@ -220,14 +226,15 @@ ISA_AVX2 static void score_q8(const struct score_job *job) {
     score_all(KV_Q8, job);
 }
 
-static void avx2_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
-                        size_t n_keys, float scale, float *scores, size_t stride) {
+ISA_AVX2 static void avx2_scores(enum kv_type t, const float *q, size_t n_q, size_t d,
+                                 const void *keys, size_t n_keys, float scale, float *scores,
+                                 size_t stride, const void *next) {
     static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16,
                                                                        score_bf16, score_q8 };
     struct score_job job = { q,      n_q,   d,      keys,   kv_row_bytes(t, d),
-                             n_keys, scale, scores, stride, true };
+                             n_keys, scale, scores, stride, kv_distance(keys, next) };
     if (d % 16) {
-        attention_ops_ref.scores(t, q, n_q, d, keys, n_keys, scale, scores, stride);
+        attention_ops_ref.scores(t, q, n_q, d, keys, n_keys, scale, scores, stride, next);
         return;
     }
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
@@ -238,9 +245,11 @@ static void avx2_scores(enum kv_type t, const float *q, size_t n_q, size_t d, co
     size_t per_block = CONVERTED / d / 4 * 4, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.keys = (const uint8_t *)block;
-    job.fetch = false;
+    size_t ahead = job.ahead;
+    job.ahead = 0;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
+        want((const uint8_t *)keys + j * stored_bytes, ahead, job.n_keys * stored_bytes);
         for (size_t l = 0; l < job.n_keys; l++)
             avx2_kv_load(t, (const uint8_t *)keys + (j + l) * stored_bytes, d, block + l * d);
         job.scores = scores + j;
@@ -279,8 +288,8 @@ struct mix_job {
     size_t stride, n_q, d;
     const uint8_t *values; /* [n_keys] rows of row_bytes */
     size_t row_bytes, n_keys;
-    float *acc; /* [n_q, d] */
-    bool fetch; /* values come from memory, not from the block of converted ones */
+    float *acc;   /* [n_q, d] */
+    size_t ahead; /* from a value to the one to ask for meanwhile; 0: to none */
 };
 
 /* Elements i..i+8*width-1 of n_q queries from r on (n_q * width <= 8, both constant) over the values
@@ -297,8 +306,8 @@ ISA_AVX2 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned width,
     for (size_t j = from; j < to; j++) {
         const uint8_t *value = job->values + j * job->row_bytes;
         __m256 v[4];
-        if (job->fetch && r == 0 && i % 32 == 0) /* one line of f16; past the end it does no harm */
-            _mm_prefetch((const char *)((uintptr_t)value + VALUES_AHEAD + 2 * i), _MM_HINT_T0);
+        if (job->ahead != 0 && r == 0 && width == 4) /* 32 elements: the part of the row in use */
+            want(value + element_bytes(t, i), job->ahead, element_bytes(t, 32));
         for (unsigned c = 0; c < width; c++)
             v[c] = load_kv_8(t, value, job->d, i + 8 * c);
         for (unsigned a = 0; a < n_q; a++) {
@@ -321,10 +330,9 @@ ISA_AVX2 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct
         mix_tile(t, n_q, 1, job, r, i, from, to);
 }
 
-/* A row takes several tiles: they run over a few values at a time, or memory would be read in
- * pieces of rows, at a fraction of its speed. */
+/* A row takes several tiles: they run over as many values at a time as the first-level cache holds. */
 ISA_AVX2 ATTR_INLINE void mix_all(enum kv_type t, const struct mix_job *job) {
-    const size_t block = job->fetch ? MIX_BYTES / job->row_bytes + 1 : job->n_keys;
+    const size_t block = MIX_BYTES / job->row_bytes + 1;
     for (size_t from = 0, to; from < job->n_keys; from = to) {
         to = job->n_keys - from < block ? job->n_keys : from + block;
         for (size_t r = 0; r < job->n_q; r += 2) {
@@ -349,13 +357,15 @@ ISA_AVX2 static void mix_q8(const struct mix_job *job) {
     mix_all(KV_Q8, job);
 }
 
-static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
-                     const void *values, size_t n_keys, float *acc) {
+ISA_AVX2 static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
+                              const void *values, size_t n_keys, float *acc, const void *next) {
     static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16,
                                                                    mix_q8 };
-    struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc, true };
+    struct mix_job job = { p,      stride, n_q,
+                           d,      values, kv_row_bytes(t, d),
+                           n_keys, acc,    kv_distance(values, next) };
     if (d % 8) {
-        attention_ops_ref.mix(t, p, n_q, stride, d, values, n_keys, acc);
+        attention_ops_ref.mix(t, p, n_q, stride, d, values, n_keys, acc, next);
         return;
     }
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
@@ -366,9 +376,11 @@ static void avx2_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, 
     size_t per_block = CONVERTED / d, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.values = (const uint8_t *)block;
-    job.fetch = false;
+    size_t ahead = job.ahead;
+    job.ahead = 0;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
+        want((const uint8_t *)values + j * stored_bytes, ahead, job.n_keys * stored_bytes);
         for (size_t l = 0; l < job.n_keys; l++)
             avx2_kv_load(t, (const uint8_t *)values + (j + l) * stored_bytes, d, block + l * d);
         job.p = p + j;

@@ -7,20 +7,18 @@
  * More than 4 queries: keys or values are converted to float32 once, in blocks that stay in the
  * first-level cache, and the float32 tiles run over them. Conversions are exact (Q8: one rounding,
  * the same one), so it makes no difference to the result. Rates: check_attention --bench. */
-#include "kernels/ref/rows.h"
-#include "kernels/x86/vmath_avx512.h"
+#include "kernels/x86/attention_avx512.h"
 
 #ifdef HAVE_X86_KERNELS
 
-#define CONVERTED 4096   /* floats of the block of converted rows */
-#define KEYS_AHEAD 2048  /* bytes between the keys in use and those asked for */
-#define VALUES_AHEAD 512 /* the same for values */
-#define MIX_BYTES 2048   /* values that pass all tiles of elements before the next ones do */
+#define CONVERTED 4096  /* floats of the block of converted rows */
+#define MIX_BYTES 16384 /* values that pass all tiles of elements before the next ones do */
 
-/* Asks for the lines of n bytes (constant) from p + ahead on; addresses past the end do no harm. */
-ISA_AVX512 ATTR_INLINE void want(const uint8_t *p, size_t ahead, size_t n) {
+/* Asks for the lines of n bytes (constant) that lie `ahead` of a row; any address will do. Into the
+ * second-level cache, which keeps more lines on their way than the first. */
+ISA_AVX512 ATTR_INLINE void want(const uint8_t *row, size_t ahead, size_t n) {
     for (size_t b = 0; b < n; b += 64)
-        _mm_prefetch((const char *)((uintptr_t)p + ahead + b), _MM_HINT_T0);
+        _mm_prefetch((const char *)((uintptr_t)row + ahead + b), _MM_HINT_T1);
 }
 
 /* Bytes of n elements, near enough for prefetching. */
@@ -87,7 +85,7 @@ ISA_AVX512 static void store_q8(const float *x, size_t d, uint8_t *dst) {
     memset(dst + used, 0, kv_row_bytes(KV_Q8, d) - used);
 }
 
-ISA_AVX512 static void avx512_kv_store(enum kv_type t, const float *x, size_t d, void *dst) {
+ISA_AVX512 void avx512_kv_store(enum kv_type t, const float *x, size_t d, void *dst) {
     uint8_t *p = dst;
     if (t == KV_F32) {
         memcpy(p, x, 4 * d);
@@ -111,7 +109,7 @@ ISA_AVX512 ATTR_INLINE void load_row(enum kv_type t, const uint8_t *src, size_t 
         _mm512_mask_storeu_ps(x + i, tail_16(d - i), load_16(t, src, d, i, tail_16(d - i)));
 }
 
-ISA_AVX512 static void avx512_kv_load(enum kv_type t, const void *src, size_t d, float *x) {
+ISA_AVX512 void avx512_kv_load(enum kv_type t, const void *src, size_t d, float *x) {
     switch (t) {
     case KV_F32:
         memcpy(x, src, 4 * d);
@@ -152,15 +150,15 @@ ISA_AVX512 ATTR_INLINE __m512 reduce_4x4(const __m512 a[16]) {
 
 /* n_q (1..4, constant) queries against 4 keys; stores n (1..4) scores of each query. */
 ISA_AVX512 ATTR_INLINE void score_tile(enum kv_type t, unsigned n_q, const float *q, size_t d,
-                                       const uint8_t *const key[4], unsigned n, bool fetch,
+                                       const uint8_t *const key[4], unsigned n, size_t ahead,
                                        __m512 scale, float *scores, size_t stride) {
     __m512 sum[16];
     for (unsigned s = 0; s < 16; s++)
         sum[s] = _mm512_setzero_ps();
     for (size_t i = 0; i + 16 <= d; i += 16) {
         __m512 k[4];
-        if (fetch)
-            want(key[0] + element_bytes(t, 4 * i), KEYS_AHEAD, element_bytes(t, 64));
+        if (ahead != 0)
+            want(key[0] + element_bytes(t, 4 * i), ahead, element_bytes(t, 64));
         for (unsigned j = 0; j < 4; j++)
             k[j] = load_16(t, key[j], d, i, (__mmask16)0xffff);
         for (unsigned r = 0; r < n_q; r++) {
@@ -197,7 +195,7 @@ struct score_job {
     size_t row_bytes, n_keys;
     float scale, *scores; /* [n_q] rows of stride */
     size_t stride;
-    bool fetch; /* keys come from memory, not from the block of converted ones */
+    size_t ahead; /* from a key to the one to ask for meanwhile; 0: to none */
 };
 
 ISA_AVX512 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *job) {
@@ -210,19 +208,19 @@ ISA_AVX512 ATTR_INLINE void score_all(enum kv_type t, const struct score_job *jo
         for (size_t r = 0; r < job->n_q; r += 4) {
             const float *q = job->q + r * job->d;
             float *out = job->scores + r * job->stride + j;
-            bool fetch = job->fetch && r == 0;
+            size_t ahead = r == 0 ? job->ahead : 0;
             switch (job->n_q - r) {
             case 1:
-                score_tile(t, 1, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                score_tile(t, 1, q, job->d, key, (unsigned)n, ahead, scale, out, job->stride);
                 break;
             case 2:
-                score_tile(t, 2, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                score_tile(t, 2, q, job->d, key, (unsigned)n, ahead, scale, out, job->stride);
                 break;
             case 3:
-                score_tile(t, 3, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                score_tile(t, 3, q, job->d, key, (unsigned)n, ahead, scale, out, job->stride);
                 break;
             default:
-                score_tile(t, 4, q, job->d, key, (unsigned)n, fetch, scale, out, job->stride);
+                score_tile(t, 4, q, job->d, key, (unsigned)n, ahead, scale, out, job->stride);
                 break;
             }
         }
@@ -242,12 +240,13 @@ ISA_AVX512 static void score_q8(const struct score_job *job) {
     score_all(KV_Q8, job);
 }
 
-static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d, const void *keys,
-                          size_t n_keys, float scale, float *scores, size_t stride) {
+ISA_AVX512 static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d,
+                                     const void *keys, size_t n_keys, float scale, float *scores,
+                                     size_t stride, const void *next) {
     static void (*const score[KV_COUNT])(const struct score_job *) = { score_f32, score_f16,
                                                                        score_bf16, score_q8 };
     struct score_job job = { q,      n_q,   d,      keys,   kv_row_bytes(t, d),
-                             n_keys, scale, scores, stride, true };
+                             n_keys, scale, scores, stride, kv_distance(keys, next) };
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         score[t](&job);
         return;
@@ -256,9 +255,11 @@ static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d, 
     size_t per_block = CONVERTED / d / 4 * 4, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.keys = (const uint8_t *)block;
-    job.fetch = false;
+    size_t ahead = job.ahead;
+    job.ahead = 0;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
+        want((const uint8_t *)keys + j * stored_bytes, ahead, job.n_keys * stored_bytes);
         for (size_t l = 0; l < job.n_keys; l++)
             avx512_kv_load(t, (const uint8_t *)keys + (j + l) * stored_bytes, d, block + l * d);
         job.scores = scores + j;
@@ -268,7 +269,7 @@ static void avx512_scores(enum kv_type t, const float *q, size_t n_q, size_t d, 
 
 /* ---- softmax ---- */
 
-ISA_AVX512 static void avx512_softmax(float *s, size_t n, float *max, float *sum) {
+ISA_AVX512 void avx512_softmax(float *s, size_t n, float *max, float *sum) {
     __m512 top = _mm512_set1_ps(-INFINITY), total = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16)
         top = _mm512_max_ps(_mm512_loadu_ps(s + i), top); /* NaN in s: top stays */
@@ -290,8 +291,8 @@ struct mix_job {
     size_t stride, n_q, d;
     const uint8_t *values; /* [n_keys] rows of row_bytes */
     size_t row_bytes, n_keys;
-    float *acc; /* [n_q, d] */
-    bool fetch; /* values come from memory, not from the block of converted ones */
+    float *acc;   /* [n_q, d] */
+    size_t ahead; /* from a value to the one to ask for meanwhile; 0: to none */
 };
 
 /* Elements i..i+16*width-1 of n_q queries from r on (n_q * width <= 16, both constant) over the values
@@ -309,8 +310,8 @@ ISA_AVX512 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned widt
     for (size_t j = from; j < to; j++) {
         const uint8_t *value = job->values + j * job->row_bytes;
         __m512 v[8];
-        if (job->fetch && r == 0)
-            want(value + element_bytes(t, i), VALUES_AHEAD, element_bytes(t, 16 * width));
+        if (job->ahead != 0 && r == 0)
+            want(value + element_bytes(t, i), job->ahead, element_bytes(t, 16 * width));
         for (unsigned c = 0; c < width; c++)
             v[c] = load_16(t, value, job->d, i + 16 * c, c + 1 == width ? m : (__mmask16)0xffff);
         for (unsigned a = 0; a < n_q; a++) {
@@ -326,13 +327,11 @@ ISA_AVX512 ATTR_INLINE void mix_tile(enum kv_type t, unsigned n_q, unsigned widt
 }
 
 /* All elements of n_q (constant) queries from r on: wide tiles, then narrow ones. When a row takes
- * several tiles they run over a few values at a time: half rows of a whole span would be half of the
- * memory's speed. */
+ * several tiles they run over as many values at a time as the first-level cache holds. */
 ISA_AVX512 ATTR_INLINE void mix_queries(enum kv_type t, unsigned n_q, const struct mix_job *job,
                                         size_t r) {
     const unsigned width = n_q <= 2 ? 8 : 4;
-    const size_t block =
-        job->fetch && job->d > 16 * width ? MIX_BYTES / job->row_bytes + 1 : job->n_keys;
+    const size_t block = job->d > 16 * width ? MIX_BYTES / job->row_bytes + 1 : job->n_keys;
     for (size_t from = 0, to; from < job->n_keys; from = to) {
         size_t i = 0;
         to = job->n_keys - from < block ? job->n_keys : from + block;
@@ -378,11 +377,14 @@ ISA_AVX512 static void mix_q8(const struct mix_job *job) {
     mix_all(KV_Q8, job);
 }
 
-static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride, size_t d,
-                       const void *values, size_t n_keys, float *acc) {
+ISA_AVX512 static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride,
+                                  size_t d, const void *values, size_t n_keys, float *acc,
+                                  const void *next) {
     static void (*const mix[KV_COUNT])(const struct mix_job *) = { mix_f32, mix_f16, mix_bf16,
                                                                    mix_q8 };
-    struct mix_job job = { p, stride, n_q, d, values, kv_row_bytes(t, d), n_keys, acc, true };
+    struct mix_job job = { p,      stride, n_q,
+                           d,      values, kv_row_bytes(t, d),
+                           n_keys, acc,    kv_distance(values, next) };
     if (t == KV_F32 || n_q <= 4 || d > CONVERTED / 4) {
         mix[t](&job);
         return;
@@ -391,9 +393,11 @@ static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride
     size_t per_block = CONVERTED / d, stored_bytes = job.row_bytes;
     job.row_bytes = 4 * d;
     job.values = (const uint8_t *)block;
-    job.fetch = false;
+    size_t ahead = job.ahead;
+    job.ahead = 0;
     for (size_t j = 0; j < n_keys; j += per_block) {
         job.n_keys = n_keys - j < per_block ? n_keys - j : per_block;
+        want((const uint8_t *)values + j * stored_bytes, ahead, job.n_keys * stored_bytes);
         for (size_t l = 0; l < job.n_keys; l++)
             avx512_kv_load(t, (const uint8_t *)values + (j + l) * stored_bytes, d, block + l * d);
         job.p = p + j;
@@ -403,8 +407,8 @@ static void avx512_mix(enum kv_type t, const float *p, size_t n_q, size_t stride
 
 /* ---- merge ---- */
 
-ISA_AVX512 static void avx512_merge(float *run_max, float *run_sum, float *run_acc, float max,
-                                    float sum, const float *acc, size_t d) {
+ISA_AVX512 void avx512_merge(float *run_max, float *run_sum, float *run_acc, float max, float sum,
+                             const float *acc, size_t d) {
     if (*run_max == -INFINITY || (max == -INFINITY && sum == 0.0f)) {
         attention_ops_ref.merge(run_max, run_sum, run_acc, max, sum, acc,
                                 d); /* copies, or nothing */
