@@ -2,7 +2,7 @@
  *
  * The child leads a process group, so that ending it ends what it started as well. Ctrl-C at a
  * terminal goes to our group only; the handler of signals.c sets its flag, poll returns, and the
- * child's group is ended from here. */
+ * child's group is ended from here. SIGTERM and SIGHUP are taken the same way meanwhile. */
 #include "cli/child.h"
 
 #include <errno.h>
@@ -52,6 +52,8 @@ static int spawn(char *const argv[], int out, int err, pid_t *pid) {
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
     sigaddset(&defaults, SIGINT);
+    sigaddset(&defaults, SIGTERM);
+    sigaddset(&defaults, SIGHUP);
     int failed = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (!failed)
         failed = posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
@@ -155,12 +157,14 @@ void child_run(char *const argv[], unsigned timeout_s, size_t most_bytes, struct
     int out[2] = { -1, -1 }, err[2] = { -1, -1 }, status = 0;
     pid_t pid;
     memset(c, 0, sizeof *c);
+    signals_child(true);
     c->end = CHILD_NOT_STARTED;
     c->status = make_pipe(out) && make_pipe(err) ? spawn(argv, out[1], err[1], &pid) : errno;
     if (c->status) {
         close_pair(out);
         close_pair(err);
         c->out = keep(calloc(1, 1));
+        signals_child(false);
         return;
     }
     uint64_t deadline = clock_ns() + timeout_s * SECOND_NS;
@@ -190,6 +194,7 @@ void child_run(char *const argv[], unsigned timeout_s, size_t most_bytes, struct
             close(s[i].fd);
         buf_free(&s[i].text);
     }
+    signals_child(false);
 }
 
 void child_free(struct child *c) {

@@ -11,7 +11,7 @@ enum child_end {
     CHILD_NOT_STARTED, /* status is errno */
     CHILD_TIMEOUT,     /* it was ended because it took too long */
     CHILD_TOO_MUCH,    /* it was ended because it printed too much */
-    CHILD_INTERRUPTED  /* it was ended because of Ctrl-C */
+    CHILD_INTERRUPTED  /* it was ended because of Ctrl-C, SIGTERM or SIGHUP */
 };
 
 struct child {
@@ -25,7 +25,7 @@ struct child {
 /* Runs argv[0] (looked for in PATH, no shell) with the given arguments, nothing on standard input, in
  * a process group of its own, and returns when it has ended or was ended: after timeout_s seconds,
  * more than most_bytes on standard output, or Ctrl-C, it and all that it started get SIGTERM and two
- * seconds later SIGKILL. Free with child_free. */
+ * seconds later SIGKILL. Free with child_free. Afterwards signals_watch has to be called again. */
 void child_run(char *const argv[], unsigned timeout_s, size_t most_bytes, struct child *c);
 void child_free(struct child *c);
 

@@ -136,6 +136,10 @@ void signals_install(void);
 void signals_watch(slm_session *session);
 /* At a prompt, Ctrl-C only sets the flag, however often. */
 void signals_idle(void);
+/* While another program runs for this one: Ctrl-C, SIGTERM and SIGHUP only set the flag, so that the
+ * other one can be ended first. false: SIGTERM and SIGHUP end this program again, and what Ctrl-C does
+ * is for signals_watch to say. */
+void signals_child(bool runs);
 bool interrupted(void);
 void interrupted_clear(void);
 /* Written to the terminal if the second Ctrl-C ends the program; static text or NULL. */

@@ -185,7 +185,6 @@ int peer_round(struct bench *b, uint32_t depth, double rate[FLASH_SETTINGS][BENC
     static const char *const together[] = { "0,1", NULL }, *const apart[] = { "0", "1", NULL };
     bool seen[FLASH_SETTINGS][BENCH_KINDS] = { { false } };
     int code = EXIT_DONE;
-    signals_idle(); /* Ctrl-C must not end this program before it has ended the other one */
     for (const char *const *s = depth ? apart : together; *s && code == EXIT_DONE; s++)
         code = run_once(b, depth, *s, rate, seen, why, size);
     for (int f = 0; f < FLASH_SETTINGS && code == EXIT_DONE; f++)

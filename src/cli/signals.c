@@ -53,6 +53,17 @@ void signals_idle(void) {
     atomic_store(&watched, NULL);
 }
 
+void signals_child(bool runs) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = runs ? on_interrupt : SIG_DFL;
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    if (runs)
+        signals_idle();
+}
+
 bool interrupted(void) {
     return hits != 0;
 }

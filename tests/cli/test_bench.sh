@@ -156,20 +156,23 @@ ends 'the built-in model has no file' 2
 run bench "$work/demo.gguf" -p 4 -n 1 -r 1 --peer "'open"
 ends 'an open quote' 2
 
-# Ctrl-C while the peer runs
-rm -f "$work/pids"
-"$slm" bench "$work/demo.gguf" -p 4 -n 1 -r 1 --peer "'$work/peer' hangs $work/recorded.json" >"$work/out" 2>"$work/err" &
-bench=$!
-for _ in $(seq 100); do
-    [ -s "$work/pids" ] && break
-    sleep 0.1
+# Ctrl-C (twice) or SIGTERM while the peer runs
+for signal in INT TERM; do
+    rm -f "$work/pids"
+    "$slm" bench "$work/demo.gguf" -p 4 -n 1 -r 1 --peer "'$work/peer' hangs $work/recorded.json" \
+        >"$work/out" 2>"$work/err" &
+    bench=$!
+    for _ in $(seq 100); do
+        [ -s "$work/pids" ] && break
+        sleep 0.1
+    done
+    kill -$signal $bench
+    kill -$signal $bench
+    status=0
+    wait $bench || status=$?
+    ends "SIG$signal" 130
+    try "SIG$signal ends the peer too" gone
 done
-kill -INT $bench
-kill -INT $bench
-status=0
-wait $bench || status=$?
-ends 'Ctrl-C' 130
-try 'Ctrl-C ends the peer too' gone
 
 # ---- refusals ----
 run bench demo -p 1000000 -n 1 -r 1
