@@ -53,7 +53,7 @@
 #if (defined(__clang__) && __clang_major__ >= 16) || (!defined(__clang__) && __GNUC__ >= 10)
 #define HAVE_ARM_EXTENSIONS 1
 #define ISA_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
-#define ISA_NEON_V86 __attribute__((target("arch=armv8.2-a+dotprod+i8mm+bf16")))
+#define ISA_NEON_BF16 __attribute__((target("arch=armv8.2-a+dotprod+bf16")))
 #endif
 #endif
 

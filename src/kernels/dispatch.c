@@ -2,8 +2,8 @@
  * calls of kernels.h, each of which is one step through the table.
  *
  * Ladder on x86: ref, avx2, avx512 (with a variant whose bfloat16 products use the BF16 extension),
- * amx. On 64-bit ARM: ref, neon (with the dot product and what Armv8.6 brings where the processor
- * has them). The numbers of integer, F16 and F32 products are the same on every step; see
+ * amx. On 64-bit ARM: ref, neon (with the dot product and BF16 extensions where the processor has
+ * them). The numbers of integer, F16 and F32 products are the same on every step; see
  * ref/matmul.c. */
 #include <string.h>
 
@@ -31,15 +31,15 @@ static const struct kernels table_neon = { ISA_LEVEL_NEON, &matmul_ops_neon, &ro
 #ifdef HAVE_ARM_EXTENSIONS
 static const struct kernels table_neon_dot = { ISA_LEVEL_NEON, &matmul_ops_neon_dot, &row_ops_neon,
                                                &attention_ops_neon };
-static const struct kernels table_neon_v86 = { ISA_LEVEL_NEON, &matmul_ops_neon_v86, &row_ops_neon,
-                                               &attention_ops_neon };
+static const struct kernels table_neon_bf16 = { ISA_LEVEL_NEON, &matmul_ops_neon_bf16,
+                                                &row_ops_neon, &attention_ops_neon };
 #endif
 
 static const struct kernels *best_neon(void) {
 #ifdef HAVE_ARM_EXTENSIONS
     struct arm_features f = arm_detect();
     if (f.dot)
-        return f.v86 ? &table_neon_v86 : &table_neon_dot;
+        return f.bf16 ? &table_neon_bf16 : &table_neon_dot;
 #endif
     return &table_neon;
 }

@@ -86,9 +86,7 @@ const struct peak_ops *peak_ops_at(const struct kernels *k) {
         return &peak_ops_avx2;
 #endif
 #ifdef HAVE_ARM_EXTENSIONS
-    if (k->matmul == &matmul_ops_neon_v86)
-        return &peak_ops_neon_v86;
-    if (k->matmul == &matmul_ops_neon_dot)
+    if (k->isa == ISA_LEVEL_NEON && k->matmul != &matmul_ops_neon)
         return &peak_ops_neon_dot;
 #endif
 #ifdef HAVE_ARM_KERNELS

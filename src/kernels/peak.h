@@ -71,7 +71,7 @@ extern const struct peak_ops peak_ops_avx2, peak_ops_avx512, peak_ops_avx512bf16
 uint64_t peak_int8_amx(uint64_t rounds), peak_bf16_amx(uint64_t rounds); /* for peak_ops_amx */
 #endif
 #ifdef __aarch64__
-extern const struct peak_ops peak_ops_neon, peak_ops_neon_dot, peak_ops_neon_v86;
+extern const struct peak_ops peak_ops_neon, peak_ops_neon_dot;
 #endif
 
 #endif

@@ -70,7 +70,7 @@ extern const struct matmul_ops matmul_ops_neon;
 extern const struct row_ops row_ops_neon;
 extern const struct attention_ops attention_ops_neon;
 #ifdef HAVE_ARM_EXTENSIONS
-extern const struct matmul_ops matmul_ops_neon_dot, matmul_ops_neon_v86;
+extern const struct matmul_ops matmul_ops_neon_dot, matmul_ops_neon_bf16;
 #endif
 #endif
 

@@ -95,7 +95,7 @@ static size_t tables(const struct kernels *list[TABLES_MAX]) {
     const struct matmul_ops *best = kernels_at(ISA_LEVEL_NEON)->matmul;
     if (best != &matmul_ops_neon)
         list[n++] = &plain_neon;
-    if (best == &matmul_ops_neon_v86)
+    if (best == &matmul_ops_neon_bf16)
         list[n++] = &dot;
 #endif
     return n;

@@ -16,11 +16,11 @@ struct arm_features arm_detect(void) {
 #ifdef HAVE_ARM_EXTENSIONS
     uint64_t first = cpu_features(0), second = cpu_features(1);
     f.dot = BIT(first, 20); /* ASIMDDP */
-    f.v86 = f.dot && BIT(second, 13) /* I8MM */ && BIT(second, 14) /* BF16 */;
+    f.bf16 = f.dot && BIT(second, 14);
 #ifdef __ARM_FEATURE_DOTPROD
     f.dot = true;
-#if defined(__ARM_FEATURE_MATMUL_INT8) && defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
-    f.v86 = true;
+#ifdef __ARM_FEATURE_BF16_VECTOR_ARITHMETIC
+    f.bf16 = true;
 #endif
 #endif
 #endif

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 
 struct arm_features {
-    bool dot; /* SDOT: sums of four products of bytes (Armv8.2, optional) */
-    bool v86; /* the above and what Armv8.6 brings: SMMLA, products of 2 x 8 by 8 x 2 bytes, and
-               * BFMLALB, BFMLALT, fused multiply-add of bfloat16 into float32 */
+    bool dot;  /* SDOT: sums of four products of bytes (Armv8.2, optional; Armv8.4) */
+    bool bf16; /* the above and BFMLALB, BFMLALT: fused multiply-add of bfloat16 into float32
+                * (Armv8.2, optional; Armv8.6) */
 };
 struct arm_features arm_detect(void);
 

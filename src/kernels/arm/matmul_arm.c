@@ -1,5 +1,5 @@
 /* matmul_arm.c - the tables of products for 64-bit ARM: any processor, one with the dot product
- * extension, one with what Armv8.6 brings (detect_arm.h). */
+ * extension, one with that and the BF16 extension. */
 #include "kernels/arm/matmul_arm.h"
 
 #include "kernels/ref/matmul.h"
@@ -34,6 +34,6 @@
 const struct matmul_ops matmul_ops_neon = OPS(neon, matmul_bf16_neon);
 #ifdef HAVE_ARM_EXTENSIONS
 const struct matmul_ops matmul_ops_neon_dot = OPS(neon_dot, matmul_bf16_neon);
-const struct matmul_ops matmul_ops_neon_v86 = OPS(neon_dot, matmul_bf16_neon_v86);
+const struct matmul_ops matmul_ops_neon_bf16 = OPS(neon_dot, matmul_bf16_neon_bf16);
 #endif
 #endif

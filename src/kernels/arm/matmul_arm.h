@@ -7,7 +7,7 @@
 
 act_fn act_bf16_neon, act_q8_32_neon, act_q8_256_neon;
 matmul_fn matmul_plain_neon, matmul_f32_neon, matmul_f16_neon, matmul_bf16_neon;
-matmul_fn matmul_bf16_neon_v86;
+matmul_fn matmul_bf16_neon_bf16;
 
 /* the integer products of one instruction set */
 #define QUANTISED_FNS(isa)                                                                         \
@@ -16,6 +16,5 @@ matmul_fn matmul_bf16_neon_v86;
         matmul_q4_k_##isa, matmul_q5_k_##isa, matmul_q6_k_##isa, matmul_iq4_xs_##isa;
 QUANTISED_FNS(neon)
 QUANTISED_FNS(neon_dot)
-QUANTISED_FNS(neon_v86)
 
 #endif

@@ -156,7 +156,7 @@ MATMUL(bf16, neon)
 
 #ifdef HAVE_ARM_EXTENSIONS
 /* acc + (column 2 g) * x[2 g] + (column 2 g + 1) * x[2 g + 1], fused and in this order; odd: g = 1 */
-ATTR_INLINE ISA_NEON_V86 float32x4_t fma_pair(float32x4_t acc, bfloat16x8_t w, bfloat16x4_t x,
+ATTR_INLINE ISA_NEON_BF16 float32x4_t fma_pair(float32x4_t acc, bfloat16x8_t w, bfloat16x4_t x,
                                                bool odd) {
     if (odd)
         return vbfmlaltq_lane_f32(vbfmlalbq_lane_f32(acc, w, x, 2), w, x, 3);
@@ -164,7 +164,7 @@ ATTR_INLINE ISA_NEON_V86 float32x4_t fma_pair(float32x4_t acc, bfloat16x8_t w, b
 }
 
 /* n (1 or 2, constant) pairs of columns from pair g on */
-ATTR_INLINE ISA_NEON_V86 void bf16_pairs(int np, int nt, const uint8_t *const *panels,
+ATTR_INLINE ISA_NEON_BF16 void bf16_pairs(int np, int nt, const uint8_t *const *panels,
                                           const void *const *acts, size_t g, int n,
                                           float32x4_t *acc) {
     bfloat16x4_t x[TILE_TOKENS];
@@ -189,7 +189,7 @@ ATTR_INLINE ISA_NEON_V86 void bf16_pairs(int np, int nt, const uint8_t *const *p
     }
 }
 
-ATTR_INLINE ISA_NEON_V86 void body_bf16(int np, int nt, const struct matrix *m,
+ATTR_INLINE ISA_NEON_BF16 void body_bf16(int np, int nt, const struct matrix *m,
                                          const uint8_t *const *panels, const void *const *acts,
                                          float (*out)[PANEL_ROWS]) {
     float32x4_t acc[QUARTERS * 4];
@@ -202,15 +202,15 @@ ATTR_INLINE ISA_NEON_V86 void body_bf16(int np, int nt, const struct matrix *m,
     store_rows(np, nt, acc, out);
 }
 
-static ISA_NEON_V86 void tile_bfmlal_1x4(const struct matrix *m, const uint8_t *const *panels,
+static ISA_NEON_BF16 void tile_bfmlal_1x4(const struct matrix *m, const uint8_t *const *panels,
                                           const void *const *acts, float (*out)[PANEL_ROWS]) {
     body_bf16(1, 4, m, panels, acts, out);
 }
-static ISA_NEON_V86 void tile_bfmlal_4x1(const struct matrix *m, const uint8_t *const *panels,
+static ISA_NEON_BF16 void tile_bfmlal_4x1(const struct matrix *m, const uint8_t *const *panels,
                                           const void *const *acts, float (*out)[PANEL_ROWS]) {
     body_bf16(4, 1, m, panels, acts, out);
 }
-void matmul_bf16_neon_v86(const struct matrix *m, const void *acts, size_t n_tokens,
+void matmul_bf16_neon_bf16(const struct matrix *m, const void *acts, size_t n_tokens,
                            uint32_t first, uint32_t n, float *y, size_t y_stride, void *scratch) {
     static const struct tile_shape shapes[] = { { 1, 4, tile_bfmlal_1x4 },
                                                 { 4, 1, tile_bfmlal_4x1 },

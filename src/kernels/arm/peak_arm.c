@@ -1,7 +1,7 @@
 /* peak_arm.c - the peak loops of 64-bit ARM: independent accumulators on registers.
  *
- * int8: SMMLA (32 multiply-adds) or SDOT (16) where they exist, else the multiplication of 8 bytes
- * with pairwise addition. BFMLALB multiplies as many numbers as the float32 instruction, so bf16 has
+ * int8: SDOT (16 multiply-adds) where it exists, else the multiplication of 8 bytes with pairwise
+ * addition. BFMLALB multiplies as many numbers as the float32 instruction, so bf16 has
  * no limit of its own. An empty asm keeps the compiler from folding rounds together. */
 #include "kernels/peak.h"
 
@@ -84,37 +84,29 @@ const struct peak_ops peak_ops_neon = { .read = read_neon,
                                         .f32_ops = N_ACC * 8 };
 
 #ifdef HAVE_ARM_EXTENSIONS
-#define INT8(name, isa, instruction)                                                               \
-    isa static uint64_t name(uint64_t rounds) {                                                    \
-        int32x4_t a[N_ACC];                                                                        \
-        int8x16_t x = vdupq_n_s8(3), y = vdupq_n_s8(2);                                            \
-        UNROLL                                                                                     \
-        for (int i = 0; i < N_ACC; i++)                                                            \
-            a[i] = vdupq_n_s32(0);                                                                 \
-        for (uint64_t r = 0; r < rounds; r++) {                                                    \
-            UNROLL                                                                                 \
-            for (int i = 0; i < N_ACC; i++) {                                                      \
-                KEEP(x);                                                                           \
-                a[i] = instruction(a[i], x, y);                                                    \
-            }                                                                                      \
-        }                                                                                          \
-        uint32_t sum = 0;                                                                          \
-        for (int i = 0; i < N_ACC; i++)                                                            \
-            sum += vaddvq_u32(vreinterpretq_u32_s32(a[i]));                                        \
-        return sum;                                                                                \
+ISA_NEON_DOT static uint64_t int8_neon_dot(uint64_t rounds) {
+    int32x4_t a[N_ACC];
+    int8x16_t x = vdupq_n_s8(3), y = vdupq_n_s8(2);
+    UNROLL
+    for (int i = 0; i < N_ACC; i++)
+        a[i] = vdupq_n_s32(0);
+    for (uint64_t r = 0; r < rounds; r++) {
+        UNROLL
+        for (int i = 0; i < N_ACC; i++) {
+            KEEP(x);
+            a[i] = vdotq_s32(a[i], x, y);
+        }
     }
-INT8(int8_neon_dot, ISA_NEON_DOT, vdotq_s32)
-INT8(int8_neon_v86, ISA_NEON_V86, vmmlaq_s32)
+    uint32_t sum = 0;
+    for (int i = 0; i < N_ACC; i++)
+        sum += vaddvq_u32(vreinterpretq_u32_s32(a[i]));
+    return sum;
+}
 
 const struct peak_ops peak_ops_neon_dot = { .read = read_neon,
                                             .int8 = int8_neon_dot,
                                             .f32 = f32_neon,
                                             .int8_ops = N_ACC * 32,
-                                            .f32_ops = N_ACC * 8 };
-const struct peak_ops peak_ops_neon_v86 = { .read = read_neon,
-                                            .int8 = int8_neon_v86,
-                                            .f32 = f32_neon,
-                                            .int8_ops = N_ACC * 64,
                                             .f32_ops = N_ACC * 8 };
 #endif
 #endif
