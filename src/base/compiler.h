@@ -7,6 +7,8 @@
 #define ATTR_UNUSED __attribute__((unused))
 #define ATTR_NOINLINE __attribute__((noinline))
 #define ATTR_INLINE static inline __attribute__((always_inline))
+/* Asks for the cache line of an address that will be read; any address is allowed. */
+#define PREFETCH(p) __builtin_prefetch(p)
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
@@ -14,8 +16,16 @@
 #define ATTR_UNUSED
 #define ATTR_NOINLINE
 #define ATTR_INLINE static inline
+#define PREFETCH(p) ((void)(p))
 #define LIKELY(x) (x)
 #define UNLIKELY(x) (x)
+#endif
+
+/* Before a short loop over a local array: unrolled, so that the array lives in registers. */
+#if defined(__GNUC__) || defined(__clang__)
+#define UNROLL_SHORT _Pragma("GCC unroll 8")
+#else
+#define UNROLL_SHORT
 #endif
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/pack_words.h"
 #include "kernels/ref/blocks.h"
 #include "kernels/table.h"
 
@@ -329,7 +330,7 @@ static void pack_blocks(const struct matrix *from, const uint8_t *const *rows, u
 
 void matrix_pack(const struct kernels *k, const struct matrix *from, struct matrix *to,
                  uint8_t *to_data, uint32_t first, uint32_t n, const uint32_t *row_map) {
-    (void)k; /* one layout for all instruction sets so far */
+    bool plain = k->isa == ISA_LEVEL_REF; /* the layout is one; the reference packs it step by step */
     for (uint32_t p = first; p < first + n; p++) {
         uint8_t *panel = to_data + p * to->panel_bytes;
         unsigned n_rows = panel_rows(to, p);
@@ -337,6 +338,10 @@ void matrix_pack(const struct kernels *k, const struct matrix *from, struct matr
         for (unsigned r = 0; r < n_rows; r++) {
             uint32_t row = p * PANEL_ROWS + r;
             rows[r] = from->data + (row_map ? row_map[row] : row) * from->row_bytes;
+        }
+        if (!plain) {
+            pack_words(from, rows, n_rows, to->panel_bytes, panel);
+            continue;
         }
         memset(panel, 0, to->panel_bytes);
         if (panel_kind(from->dtype))
