@@ -159,6 +159,13 @@ typedef struct slm_engine_options {
     const char *id_hint; /* which known model is meant where two have the same numbers; may be NULL */
     slm_progress progress;
     void *user;
+    /* Folder that keeps packed weights from one start to the next, or NULL: they are packed into memory
+     * each time. Holds one file per model, about as large as the model's own, made by the first open
+     * (0600; folders that are missing 0700) and mapped by the next ones, which then read nothing
+     * of the model's matrices. Nothing in it is trusted; it is safe to delete at any time. What cannot
+     * be used, or written (no permission, less than 1 GiB would stay free), goes to the log and is
+     * packed into memory. Ignored for models from memory. */
+    const char *packed_dir;
 } slm_engine_options;
 SLM_API slm_engine_options slm_engine_default(void); /* need and want: SLM_ALL */
 
@@ -203,6 +210,7 @@ typedef struct slm_info {
     slm_sampling sampling, sampling_no_think; /* defaults: of the file's generation config, else of the table */
     uint32_t suggested_output;
     size_t n_tensors, n_meta;
+    const char *packed; /* "memory", "written" (a file in packed_dir, now), "cached" (it was there); NULL: nothing is */
 } slm_info;
 /* Pointers live as long as the engine. */
 SLM_API slm_err slm_engine_info(const slm_engine *engine, slm_info *out);

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -23,8 +25,12 @@ static slm_err fail_errno(slm_why *why, int number, const char *path, const char
     return fail(why, code, SLM_NO_OFFSET, "%s '%s': %s", what, path, reason);
 }
 
-/* Opens for reading and tells the size; *fd is the caller's to close on success. */
-static slm_err open_sized(const char *path, bool regular_only, int *fd, size_t *size,
+static uint64_t nanoseconds(struct timespec t) {
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/* Opens for reading and tells the size and the times; *fd is the caller's to close on success. */
+static slm_err open_sized(const char *path, bool regular_only, int *fd, struct mapping *is,
                           slm_why *why) {
     int f = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | (regular_only ? O_NONBLOCK : 0));
     if (f < 0)
@@ -45,22 +51,27 @@ static slm_err open_sized(const char *path, bool regular_only, int *fd, size_t *
         return err;
     }
     *fd = f;
-    *size = (size_t)st.st_size;
+    *is = (struct mapping){ .size = (size_t)st.st_size,
+                            .modified = nanoseconds(st.st_mtim),
+                            .changed = nanoseconds(st.st_ctim) };
     return SLM_OK;
 }
 
 slm_err file_map(const char *path, struct mapping *out, slm_why *why) {
     *out = (struct mapping){ 0 };
     int fd;
-    size_t size;
-    TRY(open_sized(path, true, &fd, &size, why));
+    struct mapping m;
+    TRY(open_sized(path, true, &fd, &m, why));
     slm_err err = SLM_OK;
-    if (size > 0) {
-        void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-        if (p == MAP_FAILED)
+    if (m.size > 0) {
+        void *p = mmap(NULL, m.size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED) {
             err = fail_errno(why, errno, path, "cannot map");
-        else
-            *out = (struct mapping){ .data = p, .size = size, .owned = true };
+        } else {
+            m.data = p;
+            m.owned = true;
+            *out = m;
+        }
     }
     close(fd); /* the mapping keeps the file */
     return err;
@@ -122,12 +133,12 @@ static slm_err read_all(int fd, const char *path, struct buf *b, slm_why *why) {
 slm_err file_read(const struct slm_hooks *h, const char *path, size_t limit, char **out, size_t *n,
                   slm_why *why) {
     int fd;
-    size_t size;
-    TRY(open_sized(path, false, &fd, &size, why));
-    if (size > limit) {
+    struct mapping is;
+    TRY(open_sized(path, false, &fd, &is, why));
+    if (is.size > limit) {
         close(fd);
         return fail(why, SLM_E_BUDGET, SLM_NO_OFFSET, "'%s' has %zu bytes, at most %zu are read",
-                    path, size, limit);
+                    path, is.size, limit);
     }
     struct buf b;
     buf_init(&b, h, limit);
@@ -153,6 +164,11 @@ bool file_exists(const char *path) {
 bool dir_exists(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *file_real(const struct slm_hooks *h, const char *path) {
+    char real[PATH_MAX];
+    return realpath(path, real) != NULL ? mem_strdup(h, real, strlen(real)) : NULL;
 }
 
 char *path_join(const struct slm_hooks *h, const char *dir, const char *name) {

@@ -11,6 +11,8 @@ struct mapping {
     const uint8_t *data; /* [size], read-only */
     size_t size;
     bool owned; /* munmap at file_unmap (false: memory of the caller) */
+    /* of the file when it was opened, in nanoseconds: content, and anything about it; 0 unknown */
+    uint64_t modified, changed;
 };
 
 /* Maps a regular file read-only. Empty files give size 0 and data NULL. */
@@ -20,6 +22,9 @@ void file_unmap(struct mapping *m);
 void file_drop(const struct mapping *m, size_t offset, size_t size);
 /* Asks for read-ahead of these pages. */
 void file_want(const struct mapping *m, size_t offset, size_t size);
+/* The name without symbolic links, "." and "..": one per file. Returns owned (hooks); NULL when there
+ * is no such file, or no memory. */
+char *file_real(const struct slm_hooks *h, const char *path);
 /* Whole file into memory (hooks), zero byte after it; refuses more than limit bytes. Returns owned. */
 slm_err file_read(const struct slm_hooks *h, const char *path, size_t limit, char **out, size_t *n,
                   slm_why *why);

@@ -167,10 +167,13 @@ int model_open(struct cli *c, const char *name, unsigned need, unsigned want, st
     o.want = want;
     o.progress = load_progress;
     o.user = m;
+    char *packed = opt_set(c, OPT_NO_PACKED_CACHE) ? NULL : home_path("packed");
+    o.packed_dir = packed;
     uint64_t start = clock_ns();
     progress_start(&m->progress, &c->term, c->quiet, "load", "B");
     slm_err err = open_found(&m->found, &o, &m->engine, &why);
     progress_end(&m->progress);
+    free(packed);
     m->load_ns = clock_ns() - start;
     if (err != SLM_OK) {
         bool no_template = err == SLM_E_NOTFOUND && (need & SLM_TEMPLATE) && (want & SLM_WEIGHTS);

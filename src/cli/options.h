@@ -129,6 +129,7 @@ enum option_id {
     OPT_CHUNK,
     OPT_MAX_MEMORY,
     OPT_EXACT,
+    OPT_NO_PACKED_CACHE,
     OPT_THREADS,
     OPT_ISA,
     OPT_JSON,

@@ -67,6 +67,10 @@ bool matrix_can_pack(const struct kernels *k, enum dtype t, uint32_t rows, uint3
 bool matrix_plain(struct matrix *m, enum dtype t, uint32_t rows, uint32_t cols, const uint8_t *data);
 /* Describes the PANEL form of the same matrix (data NULL); its size is matrix_bytes(). */
 bool matrix_panel(const struct kernels *k, struct matrix *m, enum dtype t, uint32_t rows, uint32_t cols);
+/* Number of the panel layout of this table. Two tables with the same number have the same bytes in the
+ * panels of a matrix that both can pack; any change of those bytes is a new number: panels are kept
+ * in files. */
+uint32_t matrix_layout(const struct kernels *k);
 size_t matrix_bytes(const struct matrix *m);
 uint32_t matrix_panels(const struct matrix *m); /* ceil(rows / 16) */
 /* Packs panels first..first+n-1 of `from` (PLAIN) into `to` (same layout place in to->data, which

@@ -304,6 +304,11 @@ bool matrix_panel(const struct kernels *k, struct matrix *m, enum dtype t, uint3
     return true;
 }
 
+uint32_t matrix_layout(const struct kernels *k) {
+    (void)k; /* one layout for all instruction sets so far */
+    return 1;
+}
+
 size_t matrix_bytes(const struct matrix *m) {
     if (m->layout == MATRIX_PLAIN)
         return m->row_bytes * m->rows;

@@ -73,7 +73,11 @@ void net_identity(const struct tensors *t, const struct facts *f, uint64_t out[2
     for (uint32_t i = 0; i < t->n_files; i++)
         hash_add_u64(&h, t->files[i].map.size);
     hash_add_u64(&h, t->n);
-    for (uint32_t i = 0; i < t->n; i++)
-        add_tensor(&h, &t->list[i]);
+    for (uint32_t i = 0; i < t->n; i++) {
+        const struct tensor_info *x = &t->list[i];
+        const struct mapping *map = &t->files[x->file].map;
+        add_tensor(&h, x);
+        file_drop(map, (size_t)(x->data - map->data), (size_t)x->size); /* two huge pages, perhaps */
+    }
     hash_end(&h, out);
 }

@@ -63,6 +63,13 @@ struct layer {
         *post_ffn_norm;           /* float32 [H]; NULL if none */
     const float *q_norm, *k_norm; /* [head_dim]; NULL if none */
 };
+/* Where the panels of a net are. */
+enum packed_from {
+    PACKED_NONE,    /* nothing is packed */
+    PACKED_MEMORY,  /* in memory of this process */
+    PACKED_WRITTEN, /* in a file that this process made, mapped */
+    PACKED_CACHED,  /* in a file that was there, mapped */
+};
 struct net {
     const struct slm_hooks *hooks;
     const struct model *m; /* borrowed from facts */
@@ -76,7 +83,9 @@ struct net {
     float embed_scale;     /* 1, or sqrt(H) in float32 */
     bool exact;            /* PLAIN matrices, float32 everything */
     struct arena arena;    /* small things: norms as float32, layers */
-    uint8_t *packed;       /* one block for all panels, or NULL */
+    enum packed_from packed_from;
+    uint8_t *packed;            /* one block for all panels (PACKED_MEMORY), or NULL */
+    struct mapping packed_file; /* the file that holds them (PACKED_WRITTEN, PACKED_CACHED) */
     uint64_t mapped_bytes, packed_bytes;
 };
 /* progress: called with bytes done and in all; returns false to cancel. May be NULL. */
@@ -85,12 +94,14 @@ struct net_options {
     bool exact;
     const struct kernels *kernels;
     struct pool *pool; /* for packing */
-    net_progress progress;
+    net_progress progress;  /* of packing: nothing is told when a file of panels is there */
     void *user;
+    const char *packed_dir; /* folder of packed files (packed_file.h); NULL: panels are in memory */
 };
 /* Finds every tensor (all aliases of the family), checks shapes and types, refuses missing, extra
  * (outside a list of known ignorable: rotary tables, vision tower, lm_head that equals the
- * embedding) and mis-shaped ones, packs matrices. `t` and `f` must outlive net. */
+ * embedding) and mis-shaped ones, packs matrices or finds them packed (pack.c). `t` and `f` must
+ * outlive net. */
 slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensors *t,
                  const struct facts *f, const struct net_options *o, slm_why *why);
 void net_free(struct net *net);

@@ -1,10 +1,10 @@
 /* weights.c - binds the tensors of a file to the slots of a net.
  *
- * In:  tensors by name, facts.     Out: matrices (over the file, or packed into panels), norms.
+ * In:  tensors by name, facts.     Out: matrices over the file, or descriptions of panels; norms.
  * Every tensor of the file is looked for, checked and accounted for: a missing, mis-shaped or unknown
  * one is an error. Left aside, and noted: an image tower, an output equal to the tied embedding.
  * Fused tensors are row ranges (blocks of quantised types lie along columns, so rows are whole).
- * Packing goes in pieces whose file pages are dropped at once, so that no matrix is in memory twice. */
+ * What is to be packed is packed by pack.c. */
 #include "model/weights.h"
 
 #include <math.h>
@@ -14,7 +14,6 @@
 #include "base/compiler.h"
 
 #define ARENA_LIMIT ((size_t)64 << 20)
-#define PACK_PIECE ((size_t)16 << 20) /* bytes of panels between two drops of file pages */
 
 struct binder {
     struct net *net;
@@ -359,130 +358,4 @@ slm_err weights_arrange(struct net *net, struct bindings *b, slm_why *why) {
     net->packed_bytes = packed;
     net->mapped_bytes = mapped;
     return SLM_OK;
-}
-
-/* ------------------------------------------------------------------ packing */
-
-struct packing {
-    const struct kernels *k;
-    const struct matrix *from;
-    struct matrix *to;
-    uint8_t *data;
-    const uint32_t *row_map;
-    uint32_t next, end, step;
-    struct ticket ticket;
-};
-
-static void pack_some(void *arg, unsigned index, unsigned count) {
-    struct packing *p = arg;
-    (void)index;
-    (void)count;
-    uint32_t n = p->end - p->next;
-    for (uint32_t i; (i = ticket_take(&p->ticket, p->step)) < n;)
-        matrix_pack(p->k, p->from, p->to, p->data, p->next + i, n - i < p->step ? n - i : p->step,
-                    p->row_map);
-}
-
-/* Row r of the matrix is row map[r] of the file: the first half of a head's rows stands at even
- * places, the second at odd ones. */
-static uint32_t *make_row_map(const struct slm_hooks *h, uint32_t rows, uint32_t heads) {
-    uint32_t *map = mem_alloc(h, rows, sizeof *map), d = rows / heads;
-    for (uint32_t r = 0; map != NULL && r < rows; r++) {
-        uint32_t head = r / d, i = r % d;
-        map[r] = head * d + (i < d / 2 ? 2 * i : 2 * (i - d / 2) + 1);
-    }
-    return map;
-}
-
-/* Panels [first, first + n) were packed: their rows of the file are not needed any more. */
-static void drop_rows(const struct tensors *t, const struct binding *b, const struct matrix *plain,
-                      uint32_t first, uint32_t n) {
-    const struct mapping *map = &t->files[b->file->file].map;
-    uint64_t from = (uint64_t)first * PANEL_ROWS, to = from + (uint64_t)n * PANEL_ROWS;
-    to = to < plain->rows ? to : plain->rows;
-    file_drop(map, (size_t)(plain->data - map->data) + (size_t)from * plain->row_bytes,
-              (size_t)(to - from) * plain->row_bytes);
-}
-
-static slm_err pack_matrix(struct net *net, const struct tensors *t, const struct binding *b,
-                           uint8_t *data, struct pool *pool, slm_why *why) {
-    struct matrix plain;
-    size_t row_bytes = 0;
-    uint32_t *map = NULL;
-    dtype_row_bytes(b->matrix->dtype, b->matrix->cols, &row_bytes);
-    matrix_plain(&plain, b->matrix->dtype, b->matrix->rows, b->matrix->cols,
-                 b->file->data + b->first_row * row_bytes);
-    if (b->permuted_heads > 0 &&
-        (map = make_row_map(net->hooks, plain.rows, b->permuted_heads)) == NULL)
-        return fail_nomem(why, "order of rows", plain.rows * sizeof *map);
-    uint32_t panels = matrix_panels(b->matrix),
-             piece = (uint32_t)(PACK_PIECE / b->matrix->panel_bytes) + 1;
-    if (map != NULL)
-        piece = panels;
-    for (uint32_t first = 0; first < panels; first += piece) {
-        uint32_t end = panels - first < piece ? panels : first + piece;
-        struct packing p = { .k = net->kernels,
-                             .from = &plain,
-                             .to = b->matrix,
-                             .data = data,
-                             .row_map = map,
-                             .next = first,
-                             .end = end,
-                             .step = (end - first) / (4 * pool_size(pool)) + 1 };
-        pool_run(pool, pack_some, &p);
-        drop_rows(t, b, &plain, first, end - first);
-    }
-    b->matrix->data = data;
-    mem_free(net->hooks, map);
-    return SLM_OK;
-}
-
-static slm_err pack_all(struct net *net, const struct tensors *t, const struct bindings *b,
-                        const struct net_options *o, slm_why *why) {
-    uint64_t done = 0;
-    if (net->packed_bytes == 0)
-        return SLM_OK;
-    if (net->packed_bytes > SIZE_MAX ||
-        (net->packed = mem_alloc_aligned(net->hooks, (size_t)net->packed_bytes, 1)) == NULL)
-        return fail_nomem(why, "packed weights", (size_t)net->packed_bytes);
-    for (uint32_t i = 0; i < b->n; i++) {
-        const struct binding *item = &b->list[i];
-        if (item->file == NULL)
-            continue;
-        if (o->progress != NULL && !o->progress(o->user, done, net->packed_bytes))
-            return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET,
-                        "cancelled after %llu of %llu bytes of weights", (unsigned long long)done,
-                        (unsigned long long)net->packed_bytes);
-        TRY(pack_matrix(net, t, item, net->packed + done, o->pool, why));
-        done += (matrix_bytes(item->matrix) + 63) / 64 * 64;
-    }
-    if (b->shared)
-        net->embed = net->output;
-    if (o->progress != NULL)
-        o->progress(o->user, done, net->packed_bytes);
-    return SLM_OK;
-}
-
-/* ------------------------------------------------------------------ public */
-
-slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensors *t,
-                 const struct facts *f, const struct net_options *o, slm_why *why) {
-    struct bindings b;
-    *net = (struct net){ .kernels = o->kernels, .exact = o->exact };
-    slm_err err = weights_bind(net, &b, h, t, f, false, why);
-    if (err == SLM_OK)
-        err = weights_arrange(net, &b, why);
-    if (err == SLM_OK)
-        err = pack_all(net, t, &b, o, why);
-    if (err != SLM_OK)
-        net_free(net);
-    return err;
-}
-
-void net_free(struct net *net) {
-    if (net == NULL)
-        return;
-    mem_free_aligned(net->hooks, net->packed);
-    arena_free(&net->arena);
-    *net = (struct net){ 0 };
 }

@@ -225,7 +225,7 @@ struct told {
 
 static bool tell(void *user, uint64_t done, uint64_t total) {
     const struct told *t = user;
-    return t->options->progress(t->options->user, "load", done, total);
+    return t->options->progress(t->options->user, "pack", done, total);
 }
 
 static slm_err bind(slm_engine *e, const slm_engine_options *o, slm_why *why) {
@@ -233,7 +233,8 @@ static slm_err bind(slm_engine *e, const slm_engine_options *o, slm_why *why) {
     struct net_options n = { .exact = o->exact,
                              .kernels = e->kernels,
                              .progress = o->progress != NULL ? tell : NULL,
-                             .user = &told };
+                             .user = &told,
+                             .packed_dir = o->packed_dir };
     TRY(rope_new(&e->hooks, &e->facts.m, &e->rope, why));
     TRY(pool_new(&e->hooks, o->threads > 0 ? o->threads : cpu_count(), &n.pool, why));
     slm_err err = net_bind(&e->net, &e->hooks, e->tensors, &e->facts, &n, why);

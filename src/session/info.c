@@ -8,6 +8,11 @@
 #define PLACES_MAX 1024 /* of a batch */
 #define FIT_MIN 256     /* positions: a smaller context is not worth opening a session for */
 
+static const char *const packed_names[] = { [PACKED_NONE] = NULL,
+                                            [PACKED_MEMORY] = "memory",
+                                            [PACKED_WRITTEN] = "written",
+                                            [PACKED_CACHED] = "cached" };
+
 static void info_numbers(const struct model *m, slm_info *i) {
     i->params = m->params;
     i->context = m->context;
@@ -47,6 +52,7 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
     i.file_bytes = e->file_bytes;
     i.tensor_bytes = e->tensor_bytes;
     i.packed_bytes = e->bound ? e->net.packed_bytes : 0;
+    i.packed = e->bound ? packed_names[e->net.packed_from] : NULL;
     i.sampling = e->sampling;
     i.sampling_no_think = e->sampling_no_think;
     i.n_tensors = e->tensors != NULL ? e->tensors->n : 0;
