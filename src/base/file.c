@@ -110,6 +110,11 @@ void file_want(const struct mapping *m, size_t offset, size_t size) {
         advise(m, offset, size, false, MADV_WILLNEED);
 }
 
+void file_neighbours(const struct mapping *m, bool wanted) {
+    if (m->owned)
+        advise(m, 0, m->size, false, wanted ? MADV_NORMAL : MADV_RANDOM);
+}
+
 /* Reads until the end into b, which knows its ceiling. */
 static slm_err read_all(int fd, const char *path, struct buf *b, slm_why *why) {
     char chunk[16384];

@@ -22,6 +22,8 @@ void file_unmap(struct mapping *m);
 void file_drop(const struct mapping *m, size_t offset, size_t size);
 /* Asks for read-ahead of these pages. */
 void file_want(const struct mapping *m, size_t offset, size_t size);
+/* Whether a page that is touched brings its neighbours with it: not while single pages are picked. */
+void file_neighbours(const struct mapping *m, bool wanted);
 /* The name without symbolic links, "." and "..": one per file. Returns owned (hooks); NULL when there
  * is no such file, or no memory. */
 char *file_real(const struct slm_hooks *h, const char *path);

@@ -15,7 +15,9 @@
 #include "base/bigfile.h"
 #include "base/pages.h"
 
-#define AHEAD 8 /* blocks whose pages of the model file are asked for before they are packed */
+#define SMALL 65536 /* bytes of a tensor that is read whole in any case: a norm */
+#define END 4096    /* bytes at both ends of a larger one, for its identity */
+#define AHEAD 8     /* blocks whose pages of the model file are asked for before they are packed */
 
 /* A matrix that is packed, and where. */
 struct item {
@@ -214,6 +216,8 @@ static void pack_blocks(void *arg, unsigned index, unsigned count) {
 }
 
 static slm_err pack_all(struct packer *p, slm_why *why) {
+    for (uint32_t i = 0; i < p->n; i++)
+        file_neighbours(p->items[i].map, true);
     atomic_store(&p->done, 0);
     atomic_store(&p->stop, false);
     p->ticket = (struct ticket){ 0 };
@@ -298,14 +302,35 @@ static slm_err use_file(struct packer *p, const struct bindings *b, const struct
     return err == SLM_E_CANCELLED ? err : SLM_OK;
 }
 
+/* ------------------------------------------------------------------ what is read of a model whose panels are there */
+
+/* Norms, and both ends of every matrix for the file's identity: some hundred pages here and there. They
+ * are asked for together, and without the megabytes around them that the system would read too. */
+static void ask_for_ends(const struct tensors *t) {
+    for (uint32_t i = 0; i < t->n_files; i++)
+        file_neighbours(&t->files[i].map, false);
+    for (uint32_t i = 0; i < t->n; i++) {
+        const struct tensor_info *x = &t->list[i];
+        const struct mapping *map = &t->files[x->file].map;
+        size_t at = (size_t)(x->data - map->data), size = (size_t)x->size;
+        file_want(map, at, size < SMALL ? size : END);
+        if (size >= SMALL)
+            file_want(map, at + size - END, END);
+    }
+}
+
 /* ------------------------------------------------------------------ public */
+
+static bool keeps_panels(const struct tensors *t, const struct net_options *o) {
+    return !o->exact && o->packed_dir != NULL && t->n_files > 0 && t->files[0].map.owned;
+}
 
 static slm_err pack_net(struct packer *p, const struct bindings *b, const struct tensors *t,
                         const struct facts *f, slm_why *why) {
     struct net *net = p->net;
     bool done = false;
     TRY(list_items(p, t, b, why));
-    if (p->o->packed_dir != NULL && t->n_files > 0 && t->files[0].map.owned)
+    if (keeps_panels(t, p->o))
         TRY(use_file(p, b, t, f, &done, why));
     if (!done) {
         TRY(pack_to_memory(p, why));
@@ -321,6 +346,8 @@ slm_err net_bind(struct net *net, const struct slm_hooks *h, const struct tensor
                  const struct facts *f, const struct net_options *o, slm_why *why) {
     struct bindings b;
     *net = (struct net){ .kernels = o->kernels, .exact = o->exact };
+    if (keeps_panels(t, o))
+        ask_for_ends(t);
     slm_err err = weights_bind(net, &b, h, t, f, false, why);
     if (err == SLM_OK)
         err = weights_arrange(net, &b, why);
