@@ -17,6 +17,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/folder.h"
+
 #define TEMP_SUFFIX ".tmp"
 #define WRITE_MOST ((size_t)1 << 30) /* bytes of one call */
 
@@ -34,20 +36,14 @@ static slm_err fail_errno(const struct bigfile *f, int number, const char *what,
                 f->path, strerror_r(number, text, sizeof text));
 }
 
-static slm_err make_folders(struct bigfile *f, slm_why *why) {
-    struct stat st;
-    for (char *p = f->temp + 1; *p != '\0'; p++) {
-        if (*p != '/')
-            continue;
-        *p = '\0';
-        int made = mkdir(f->temp, 0700), number = errno;
-        bool there = made == 0 || (stat(f->temp, &st) == 0 && S_ISDIR(st.st_mode));
-        *p = '/';
-        if (!there)
-            return fail_errno(f, number == EEXIST ? ENOTDIR : number, "cannot make the folder of",
-                              why);
-    }
-    return SLM_OK;
+static slm_err make_folder(struct bigfile *f, slm_why *why) {
+    char *slash = strrchr(f->temp, '/');
+    if (slash == NULL || slash == f->temp)
+        return SLM_OK;
+    *slash = '\0';
+    slm_err err = folder_make(f->hooks, f->temp, why);
+    *slash = '/';
+    return err;
 }
 
 static slm_err take_temp(struct bigfile *f, slm_why *why) {
@@ -119,7 +115,7 @@ slm_err bigfile_open(const struct slm_hooks *h, const char *path, uint64_t size,
     if (err == SLM_OK) {
         memcpy(f->temp, path, n);
         memcpy(f->temp + n, TEMP_SUFFIX, sizeof TEMP_SUFFIX);
-        err = make_folders(f, why);
+        err = make_folder(f, why);
     }
     if (err == SLM_OK)
         err = take_temp(f, why);

@@ -54,7 +54,7 @@ rm -r "$packed"
 : >"$packed"
 run run "$model" "$peru"
 prints 'no folder can be made' "$answer"
-says 'no folder can be made' 'the packed weights are not kept: cannot make the folder'
+says 'no folder can be made' 'the packed weights are not kept: '
 rm "$packed"
 run run "$model" "$peru"
 prints 'deleted' "$answer"
