@@ -488,8 +488,8 @@ typedef struct slm_machine {
 enum slm_measure {
     SLM_MEASURE_NOTHING, /* isa and threads only */
     SLM_MEASURE_PULSE,   /* read_gb_s and int8_tops alone, means over some 20 ms, not the best: what the
-                            machine gives just now, which on a shared one is not always the same; 96 MiB */
-    SLM_MEASURE_QUICK,   /* all threads only; 0.4 s, 256 MiB */
+                            machine gives just now, which on a shared one is not always the same; 0.15 s, 256 MiB */
+    SLM_MEASURE_QUICK,   /* all threads only; 0.6 s, 512 MiB */
     SLM_MEASURE_FULL     /* everything; about 3 s, longer on slow machines; 512 MiB */
 };
 /* threads: as many as will compute; 0: all. Measuring wants the machine for itself. */

@@ -12,8 +12,8 @@
 #define MOST_NS UINT64_C(4000000000) /* no further repetition after this, but two in any case */
 #define WORK_NS UINT64_C(2000000)    /* how long one run of multiplications takes */
 #define BUFFER_LEAST ((size_t)64 << 20)
-#define PULSE_BYTES (48 * HUGE_PAGE) /* beyond the last cache, and soon touched */
-#define PULSE_RUNS 6
+#define PULSE_BYTES ((size_t)256 << 20) /* 96 MiB read a quarter too fast beside a cache of 32 */
+#define PULSE_RUNS 4
 
 static const unsigned distances[] = { 0, 512, 1024, 2048, 4096 };
 #define N_DISTANCES ARRAY_LEN(distances)

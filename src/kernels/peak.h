@@ -37,14 +37,14 @@ struct peak {
         multiplies[PEAK_MULTIPLIES]; /* every step of the ladder up to that table */
     unsigned n_reads, n_multiplies;
 };
-/* quick: all threads only, huge pages where there are any, one distance ahead: 0.3 s. Otherwise
+/* quick: all threads only, huge pages where there are any, one distance ahead: 0.6 s. Otherwise
  * everything: about 3 s, and longer on slow machines. Memory: buffer_bytes (at least 64 MiB; several
  * times the last cache). Every figure is the best of several repetitions, which take turns, so that
  * something else that runs for a while does not fall on one of them alone. */
 slm_err peak_measure(const struct kernels *k, const struct slm_hooks *h, struct pool *pool,
                      size_t buffer_bytes, bool quick, struct peak *out, slm_why *why);
 /* What all threads get just now, the mean of a few runs instead of the best: read_bytes_s and
- * int8_ops_s of *out, the rest 0. Some 60 ms and 96 MiB: to be asked before and after something that
+ * int8_ops_s of *out, the rest 0. Some 150 ms and 256 MiB: to be asked before and after something that
  * is timed, because memory and processors of a virtual machine are shared with strangers. */
 slm_err peak_pulse(const struct kernels *k, const struct slm_hooks *h, struct pool *pool,
                    struct peak *out, slm_why *why);
