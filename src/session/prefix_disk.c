@@ -273,8 +273,9 @@ bool prefix_load(struct prefix_cache *c, const int32_t *ids, uint32_t n, bool lo
         if (end > have) {
             struct source s = { .l = &l };
             c->guarded = c->clock;
-            brought = bring(c, NULL, pieces, ids, end, long_rope) &&
-                      bring(c, &s, pieces, ids, end, long_rope);
+            brought = bring(c, NULL, pieces, ids, end, long_rope);
+            if (brought) /* as far as the pool has pages */
+                (void)bring(c, &s, pieces, ids, end, long_rope);
             c->guarded = 0;
             close_source(&s);
             mark_wanted(&l, pieces, (end + KV_PAGE - 1) / KV_PAGE);

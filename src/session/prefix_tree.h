@@ -58,8 +58,8 @@ struct prefix_piece;
 uint32_t prefix_usable_with(const struct prefix_cache *c, const int32_t *ids, uint32_t n,
                             bool long_rope, const struct prefix_piece *pieces);
 
-/* prefix_disk.c: brings what the folder has of a usable beginning longer than `have` into the tree;
- * true when all of that is there now. */
+/* prefix_disk.c: brings what the folder has of a usable beginning longer than `have` into the tree,
+ * as far as the pool has pages; true when there may be more to take over now. */
 bool prefix_load(struct prefix_cache *c, const int32_t *ids, uint32_t n, bool long_rope,
                  uint32_t have);
 

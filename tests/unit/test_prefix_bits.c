@@ -110,6 +110,7 @@ static void check(const char *name, enum kv_type type, bool long_rope, bool exac
         struct slice other_way = {
             .kv = l.kv, .n = 1, .long_rope = long_rope, .rows = LOGITS_NONE
         };
+        evaluate(&l, &t, second, ids, LENGTH - 1, long_rope, other);
         OK(&t, forward_run(l.f, &other_way, 1, ids + 5, NULL, NULL, &t.why));
         go_on(&l, &t, second, ids, LENGTH, long_rope, other);
         if (memcmp(whole, other, bytes) != 0)

@@ -243,18 +243,21 @@ static void test_both(void **state) {
     assert_int_equal(b.note.from_disk, 0);
     close_box(&b);
     /* a pool that is too small for it: less is found, nothing breaks */
-    for (uint32_t pages = 1; pages < 14; pages++) {
-        memset(&b, 0, sizeof b);
-        b.m = fake_model("Fs", 100);
-        OK(kv_pool_new(NULL, &b.m, KV_F16, (struct kv_pages){ { pages, pages } }, &b.pool, &why));
-        OK(prefix_new(NULL, b.pool, &o, &b.c, &why));
-        OK(kv_new(b.pool, FAKE_CONTEXT, 64, &b.s.kv, &why));
-        uint32_t reused = fetch(&b, ids, 700);
-        assert_int_equal(reused, pages >= 11 ? 700 : 0);
-        kv_free(b.s.kv);
-        prefix_free(b.c);
-        kv_pool_free(b.pool);
-    }
+    life(&o, "F", KV_F16, ids, 700, false);
+    for (uint32_t pages = 1; pages < 14; pages++)
+        for (unsigned sliding = 0; sliding < 2; sliding++) {
+            memset(&b, 0, sizeof b);
+            b.m = fake_model(sliding ? "Fs" : "F", sliding ? 100 : 0);
+            OK(kv_pool_new(NULL, &b.m, KV_F16, (struct kv_pages){ { pages, pages } }, &b.pool,
+                           &why));
+            OK(prefix_new(NULL, b.pool, &o, &b.c, &why));
+            OK(kv_new(b.pool, FAKE_CONTEXT, 64, &b.s.kv, &why));
+            uint32_t reused = fetch(&b, ids, 700);
+            assert_int_equal(reused, pages >= 11 ? 700 : sliding ? 0 : pages * 64);
+            kv_free(b.s.kv);
+            prefix_free(b.c);
+            kv_pool_free(b.pool);
+        }
     remove_folder(folder);
 }
 
