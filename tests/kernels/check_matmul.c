@@ -1,7 +1,7 @@
 /* check_matmul.c - products: packing, activations, every instruction set against the reference.
  *
  * usage: check_matmul [--seed N]            the checks, as TAP; prints its seed
- *        check_matmul --bench [TYPE [TOKENS]] [--isa NAME] [--threads N]
+ *        check_matmul --bench [TYPE [TOKENS]] [--isa NAME] [--threads N] [--shape ROWSxCOLS]
  * Checks run over random blocks of every type, odd numbers of rows and columns, 1 to 17 and more
  * tokens, sub-ranges of panels, extremes of levels, scales and activations, with guard numbers
  * around the output. Expected: the reference's bits (BF16: within rounding), and on every
@@ -648,7 +648,7 @@ static int bench(int argc, char **argv) {
     static const uint32_t shapes[][2] = {
         { 3072, 1024 }, { 9728, 2560 }, { 2560, 9728 }, { 151936, 1024 }
     };
-    unsigned threads = 2;
+    unsigned threads = 2, rows = 0, cols = 0;
     size_t only = 0;
     int type = -1, isa = ISA_LEVEL_COUNT;
     for (int i = 2; i < argc; i++) {
@@ -656,6 +656,9 @@ static int bench(int argc, char **argv) {
             threads = (unsigned)atoi(argv[++i]);
         else if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc)
             isa = isa_by_name(argv[++i]);
+        else if (strcmp(argv[i], "--shape") == 0 && i + 1 < argc &&
+                 sscanf(argv[i + 1], "%ux%u", &rows, &cols) == 2)
+            i++;
         else if (type < 0)
             type = dtype_by_name(argv[i]);
         else
@@ -671,7 +674,10 @@ static int bench(int argc, char **argv) {
     printf("%s, %u threads: read %.1f GB/s, int8 %.0f, bf16 %.0f, f32 %.0f GOP/s\n",
            isa_name(kernels_isa(k)), threads, peak.read_bytes_s * 1e-9, peak.int8_ops_s * 1e-9,
            peak.bf16_ops_s * 1e-9, peak.f32_ops_s * 1e-9);
-    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+    for (size_t i = 0; i < ARRAY_LEN(types) && rows > 0; i++)
+        if (type < 0 || (int)types[i] == type)
+            bench_shape(k, pool, types[i], rows, cols, only, &peak);
+    for (size_t i = 0; i < ARRAY_LEN(types) && rows == 0; i++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
             if ((type < 0 ? s == 1 : (int)types[i] == type))
                 bench_shape(k, pool, types[i], shapes[s][0], shapes[s][1], only, &peak);
