@@ -19,24 +19,33 @@ struct walk {
     size_t y_stride;
 };
 
-/* One tile. Where fewer panels or tokens are left than the shape has, the last one is repeated and
- * its copies are dropped. */
+/* One tile, straight into y. Where fewer panels or tokens are left than the shape has, the last one is
+ * repeated; its copies, and a panel of fewer rows, go to a spare row first. */
 static void tile_run(const struct tile_shape *s, const struct walk *w, uint32_t panel,
                      uint32_t n_panels, size_t token, size_t n_tokens) {
-    float out[TILE_OUTPUTS][PANEL_ROWS];
+    float spare[TILE_OUTPUTS][PANEL_ROWS], *out[TILE_OUTPUTS];
     const uint8_t *panels[TILE_PANELS];
     const void *acts[TILE_TOKENS];
-    for (uint32_t p = 0; p < s->panels; p++)
-        panels[p] = w->m->data + (panel + (p < n_panels ? p : n_panels - 1)) * w->m->panel_bytes;
+    unsigned last_rows = panel_rows(w->m, panel + n_panels - 1);
     for (size_t t = 0; t < s->tokens; t++)
         acts[t] = w->acts + (token + (t < n_tokens ? t : n_tokens - 1)) * w->act_size;
-    s->run(w->m, panels, acts, out);
-    for (uint32_t p = 0; p < n_panels; p++) {
-        size_t row = (size_t)(panel + p) * PANEL_ROWS;
-        size_t size = panel_rows(w->m, panel + p) * sizeof(float);
-        for (size_t t = 0; t < n_tokens; t++)
-            memcpy(w->y + (token + t) * w->y_stride + row, out[p * s->tokens + t], size);
+    for (uint32_t p = 0; p < s->panels; p++) {
+        uint32_t place = panel + (p < n_panels ? p : n_panels - 1);
+        float *y = w->y + token * w->y_stride + (size_t)place * PANEL_ROWS;
+        bool whole = p + 1 < n_panels || (p + 1 == n_panels && last_rows == PANEL_ROWS);
+        panels[p] = w->m->data + place * w->m->panel_bytes;
+        for (size_t t = 0; t < s->tokens; t++) {
+            size_t i = p * s->tokens + t;
+            out[i] = whole && t < n_tokens ? y + t * w->y_stride : spare[i];
+        }
     }
+    s->run(w->m, panels, acts, out);
+    if (last_rows == PANEL_ROWS)
+        return;
+    size_t row = (size_t)(panel + n_panels - 1) * PANEL_ROWS;
+    for (size_t t = 0; t < n_tokens; t++)
+        memcpy(w->y + (token + t) * w->y_stride + row, spare[(n_panels - 1) * s->tokens + t],
+               last_rows * sizeof(float));
 }
 
 static void shape_run(const struct tile_shape *s, const struct walk *w, uint32_t panel, uint32_t n,

@@ -1,7 +1,7 @@
 /* tiles.h - products of panels cut into tiles that fit the registers.
  *
  * A tile function multiplies a few panels with a few prepared rows of activations over all columns
- * and leaves [panels * tokens][16] sums. Every output has its own accumulator, so that which shape
+ * and leaves 16 sums for each of panels * tokens. Every output has its own accumulator, so that which shape
  * computes it cannot change its bits. */
 #ifndef SLM_KERNELS_TILES_H
 #define SLM_KERNELS_TILES_H
@@ -12,9 +12,10 @@
 #define TILE_TOKENS 12
 #define TILE_OUTPUTS 16 /* most panels * tokens of one tile */
 
-/* panels: one panel's data each, acts: one prepared row each, out: [panel * tokens + token][row] */
+/* panels: one panel's data each, acts: one prepared row each, out: [panel * tokens + token]: place
+ * of 16 sums, any alignment */
 typedef void tile_fn(const struct matrix *m, const uint8_t *const *panels, const void *const *acts,
-                     float (*out)[PANEL_ROWS]);
+                     float *const *out);
 
 struct tile_shape {
     unsigned panels, tokens;

@@ -25,7 +25,7 @@ ATTR_INLINE void clear(int n, float32x4_t *acc) {
 }
 
 /* acc: [panel][quarter][token] */
-ATTR_INLINE void store_rows(int np, int nt, const float32x4_t *acc, float (*out)[PANEL_ROWS]) {
+ATTR_INLINE void store_rows(int np, int nt, const float32x4_t *acc, float *const *out) {
     UNROLL
     for (int i = 0; i < np * QUARTERS; i++) {
         UNROLL
@@ -113,7 +113,7 @@ ATTR_INLINE void columns(enum dtype type, int np, int nt, const uint8_t *const *
 
 ATTR_INLINE void body(enum dtype type, int np, int nt, const struct matrix *m,
                       const uint8_t *const *panels, const void *const *acts,
-                      float (*out)[PANEL_ROWS]) {
+                      float *const *out) {
     float32x4_t acc[QUARTERS * 4];
     clear(np * QUARTERS * nt, acc);
     const int step = type == DT_BF16 ? 2 : 1;
@@ -127,7 +127,7 @@ ATTR_INLINE void body(enum dtype type, int np, int nt, const struct matrix *m,
 
 #define TILE(name, type, np, nt)                                                                   \
     static void tile_##name##_##np##x##nt(const struct matrix *m, const uint8_t *const *panels,    \
-                                          const void *const *acts, float(*out)[PANEL_ROWS]) {      \
+                                          const void *const *acts, float *const *out) {      \
         body(type, np, nt, m, panels, acts, out);                                                  \
     }
 
@@ -191,7 +191,7 @@ ATTR_INLINE ISA_NEON_BF16 void bf16_pairs(int np, int nt, const uint8_t *const *
 
 ATTR_INLINE ISA_NEON_BF16 void body_bf16(int np, int nt, const struct matrix *m,
                                          const uint8_t *const *panels, const void *const *acts,
-                                         float (*out)[PANEL_ROWS]) {
+                                         float *const *out) {
     float32x4_t acc[QUARTERS * 4];
     clear(np * QUARTERS * nt, acc);
     size_t pairs = ((size_t)m->cols + 1) / 2, g = 0;
@@ -203,11 +203,11 @@ ATTR_INLINE ISA_NEON_BF16 void body_bf16(int np, int nt, const struct matrix *m,
 }
 
 static ISA_NEON_BF16 void tile_bfmlal_1x4(const struct matrix *m, const uint8_t *const *panels,
-                                          const void *const *acts, float (*out)[PANEL_ROWS]) {
+                                          const void *const *acts, float *const *out) {
     body_bf16(1, 4, m, panels, acts, out);
 }
 static ISA_NEON_BF16 void tile_bfmlal_4x1(const struct matrix *m, const uint8_t *const *panels,
-                                          const void *const *acts, float (*out)[PANEL_ROWS]) {
+                                          const void *const *acts, float *const *out) {
     body_bf16(4, 1, m, panels, acts, out);
 }
 void matmul_bf16_neon_bf16(const struct matrix *m, const void *acts, size_t n_tokens,

@@ -219,7 +219,7 @@ INLINE void sums_clear(int nt, struct sums *acc) {
     }
 }
 
-INLINE void sums_store(int nt, const struct sums *acc, float (*out)[PANEL_ROWS]) {
+INLINE void sums_store(int nt, const struct sums *acc, float *const *out) {
     for (int i = 0; i < QUARTERS; i++) {
         UNROLL
         for (int t = 0; t < nt; t++)
@@ -230,7 +230,7 @@ INLINE void sums_store(int nt, const struct sums *acc, float (*out)[PANEL_ROWS])
 /* ---- blocks of 32 columns ---- */
 
 INLINE void body_32(const struct traits k, int nq, int nt, const struct matrix *m,
-                    const uint8_t *panel, const void *const *acts, float (*out)[PANEL_ROWS]) {
+                    const uint8_t *panel, const void *const *acts, float *const *out) {
     struct sums acc;
     sums_clear(nt, &acc);
     size_t blocks = m->cols / 32, head = 0, at = VEC;
@@ -308,7 +308,7 @@ INLINE void sum_256(const struct traits k, int nq, int nt, const uint8_t *unit, 
 }
 
 INLINE void body_256(const struct traits k, int nq, int nt, const struct matrix *m,
-                     const uint8_t *panel, const void *const *acts, float (*out)[PANEL_ROWS]) {
+                     const uint8_t *panel, const void *const *acts, float *const *out) {
     struct sums acc;
     sums_clear(nt, &acc);
     size_t blocks = m->cols / 256, unit_size = (size_t)(k.header_bytes + 8 * k.chunk_bytes);
@@ -345,7 +345,7 @@ INLINE void body_256(const struct traits k, int nq, int nt, const struct matrix 
 
 #define TILE(type, body, nq, nt)                                                                   \
     static ISA void tile_##type##_##nt(const struct matrix *m, const uint8_t *const *panels,       \
-                                       const void *const *acts, float(*out)[PANEL_ROWS]) {         \
+                                       const void *const *acts, float *const *out) {         \
         body(traits_##type, nq, nt, m, panels[0], acts, out);                                      \
     }
 

@@ -150,7 +150,7 @@ INLINE __m256 scaled(__m256i sum, __m256 d, float da, __m256 acc) {
     return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(d, _mm256_set1_ps(da)), acc);
 }
 
-INLINE void store_rows(int np, int nt, const __m256 *acc, float (*out)[PANEL_ROWS]) {
+INLINE void store_rows(int np, int nt, const __m256 *acc, float *const *out) {
     for (int p = 0; p < np; p++)
         for (int h = 0; h < HALVES; h++)
             for (int t = 0; t < nt; t++)
@@ -161,7 +161,7 @@ INLINE void store_rows(int np, int nt, const __m256 *acc, float (*out)[PANEL_ROW
 
 INLINE void body_32(const struct traits k, int np, int nt, const struct matrix *m,
                     const uint8_t *const *panels, const void *const *acts,
-                    float (*out)[PANEL_ROWS]) {
+                    float *const *out) {
     __m256 acc[HALVES * TILE_OUTPUTS]; /* [panel][half][token] */
     for (int i = 0; i < np * HALVES * nt; i++)
         acc[i] = _mm256_setzero_ps();
@@ -293,7 +293,7 @@ INLINE __m256i sum_minima(const struct traits k, const struct unit_scales *s, in
 
 INLINE void body_256(const struct traits k, int np, int nt, const struct matrix *m,
                      const uint8_t *const *panels, const void *const *acts,
-                     float (*out)[PANEL_ROWS]) {
+                     float *const *out) {
     __m256 acc[HALVES * TILE_OUTPUTS]; /* [panel][half][token] */
     for (int i = 0; i < np * HALVES * nt; i++)
         acc[i] = _mm256_setzero_ps();
@@ -329,7 +329,7 @@ INLINE void body_256(const struct traits k, int np, int nt, const struct matrix 
 #define TILE(type, body, traits, np, nt)                                                           \
     static ISA_AVX2 void tile_##type##_##np##x##nt(                                                \
         const struct matrix *m, const uint8_t *const *panels, const void *const *acts,             \
-        float(*out)[PANEL_ROWS]) {                                                                 \
+        float *const *out) {                                                                 \
         body(traits, np, nt, m, panels, acts, out);                                                \
     }
 

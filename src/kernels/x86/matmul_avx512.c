@@ -72,7 +72,7 @@ INLINE void dot_groups(const struct traits k, int np, int nt, const uint8_t *con
 
 INLINE void body_32(const struct traits k, int np, int nt, const struct matrix *m,
                     const uint8_t *const *panels, const void *const *acts,
-                    float (*out)[PANEL_ROWS]) {
+                    float *const *out) {
     __m512 acc[TILE_OUTPUTS];
     UNROLL
     for (int i = 0; i < np * nt; i++)
@@ -168,7 +168,7 @@ INLINE void sum_256(const struct traits k, int np, int nt, const uint8_t *const 
 
 INLINE void body_256(const struct traits k, int np, int nt, const struct matrix *m,
                      const uint8_t *const *panels, const void *const *acts,
-                     float (*out)[PANEL_ROWS]) {
+                     float *const *out) {
     __m512 acc[TILE_OUTPUTS];
     UNROLL
     for (int i = 0; i < np * nt; i++)
@@ -208,7 +208,7 @@ INLINE void body_256(const struct traits k, int np, int nt, const struct matrix 
 #define TILE(type, body, traits, np, nt)                                                           \
     static ISA_AVX512 void tile_##type##_##np##x##nt(                                              \
         const struct matrix *m, const uint8_t *const *panels, const void *const *acts,             \
-        float(*out)[PANEL_ROWS]) {                                                                 \
+        float *const *out) {                                                                 \
         body(traits, np, nt, m, panels, acts, out);                                                \
     }
 

@@ -23,7 +23,7 @@ INLINE void clear(int n, __m256 *acc) {
         acc[i] = _mm256_setzero_ps();
 }
 
-INLINE void store_rows(int np, int nt, const __m256 *acc, float (*out)[PANEL_ROWS]) {
+INLINE void store_rows(int np, int nt, const __m256 *acc, float *const *out) {
     UNROLL
     for (int i = 0; i < np * HALVES; i++) {
         UNROLL
@@ -33,7 +33,7 @@ INLINE void store_rows(int np, int nt, const __m256 *acc, float (*out)[PANEL_ROW
 }
 
 INLINE void body_f32(bool f16, int np, int nt, const struct matrix *m, const uint8_t *const *panels,
-                     const void *const *acts, float (*out)[PANEL_ROWS]) {
+                     const void *const *acts, float *const *out) {
     __m256 acc[HALVES * 4];
     clear(np * HALVES * nt, acc);
     for (size_t c = 0; c < m->cols; c++) {
@@ -61,7 +61,7 @@ INLINE __m256 second_of(__m256i pairs) {
 }
 
 INLINE void body_bf16(int np, int nt, const struct matrix *m, const uint8_t *const *panels,
-                      const void *const *acts, float (*out)[PANEL_ROWS]) {
+                      const void *const *acts, float *const *out) {
     __m256 acc[HALVES * 4];
     clear(np * HALVES * nt, acc);
     size_t groups = ((size_t)m->cols + 1) / 2;
@@ -86,7 +86,7 @@ INLINE void body_bf16(int np, int nt, const struct matrix *m, const uint8_t *con
 #define TILE(name, np, nt, ...)                                                                    \
     static ISA_AVX2 void tile_##name##_##np##x##nt(                                                \
         const struct matrix *m, const uint8_t *const *panels, const void *const *acts,             \
-        float(*out)[PANEL_ROWS]) {                                                                 \
+        float *const *out) {                                                                 \
         __VA_ARGS__;                                                                               \
     }
 

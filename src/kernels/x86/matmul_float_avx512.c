@@ -18,7 +18,7 @@
 /* ---- panels ---- */
 
 INLINE void body_f32(bool f16, int np, int nt, const struct matrix *m, const uint8_t *const *panels,
-                     const void *const *acts, float (*out)[PANEL_ROWS]) {
+                     const void *const *acts, float *const *out) {
     __m512 acc[TILE_OUTPUTS];
     const float *x[TILE_TOKENS];
     UNROLL
@@ -61,7 +61,7 @@ INLINE __m512 second_of(__m512i pairs) {
 }
 
 INLINE void body_bf16(int np, int nt, const struct matrix *m, const uint8_t *const *panels,
-                      const void *const *acts, float (*out)[PANEL_ROWS]) {
+                      const void *const *acts, float *const *out) {
     __m512 acc[TILE_OUTPUTS];
     UNROLL
     for (int i = 0; i < np * nt; i++)
@@ -85,7 +85,7 @@ INLINE void body_bf16(int np, int nt, const struct matrix *m, const uint8_t *con
 }
 
 INLINE_BF16 void body_bf16_dot(int np, int nt, const struct matrix *m, const uint8_t *const *panels,
-                               const void *const *acts, float (*out)[PANEL_ROWS]) {
+                               const void *const *acts, float *const *out) {
     __m512 acc[TILE_OUTPUTS];
     UNROLL
     for (int i = 0; i < np * nt; i++)
@@ -108,7 +108,7 @@ INLINE_BF16 void body_bf16_dot(int np, int nt, const struct matrix *m, const uin
 #define TILE(name, isa, np, nt, call)                                                              \
     static isa void tile_##name##_##np##x##nt(const struct matrix *m,                              \
                                               const uint8_t *const *panels,                        \
-                                              const void *const *acts, float(*out)[PANEL_ROWS]) {  \
+                                              const void *const *acts, float *const *out) {  \
         call;                                                                                      \
     }
 
