@@ -1,13 +1,14 @@
 /* kv_pool.c - the pages that sequences and caches keep their keys and values in.
  *
  * All memory is one block, reserved when the pool is made; a page that was never taken is never
- * touched, and one that was given back is taken again before a fresh one. Full layers and sliding
- * layers have pages of their own, because they are let go at different times. A page has as many
- * holders as sequences and caches name it; only the one holder of a page may write it. A pool is used
- * by one thread at a time; the threads of a forward pass only follow tables that stand still. */
+ * touched (but for what the system's large pages round up to), and one that was given back is taken
+ * again before a fresh one. Full layers and sliding layers have pages of their own, because they are
+ * let go at different times. A page has as many holders as sequences and caches name it; only the one
+ * holder of a page may write it. A pool is used by one thread at a time; the threads of a forward pass
+ * only follow tables that stand still. */
 #include "model/kv.h"
 
-#include <string.h>
+#include "base/pages.h"
 
 static enum kv_class layer_class(const struct model *m, uint32_t layer) {
     return m->window > 0 && pattern_at(m->pattern, layer) == 's' ? KV_SLIDING : KV_FULL;
@@ -128,6 +129,8 @@ slm_err kv_pool_new(const struct slm_hooks *h, const struct model *m, enum kv_ty
         kv_pool_free(p);
         return fail_nomem(why, "keys and values", block);
     }
+    (void)pages_size(p->block, block,
+                     true); /* attention walks all of it; fresh pages are neighbours */
     for (unsigned c = 0; c < KV_CLASSES; c++)
         p->store[c].n_pages = pages.n[c];
     lay_out_layers(p);

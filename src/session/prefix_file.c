@@ -12,6 +12,7 @@
 #define MAGIC "SLMKEEP\n"
 #define FIXED 112 /* bytes before the ids */
 #define ENTRY 32  /* bytes of a piece */
+#define READ_PIECE ((size_t)128 << 10)
 #define HASH_SEED_KEY 0x6b6579u
 #define HASH_SEED_HEADER 0x68656164u
 #define HASH_SEED_PAGE 0x70616765u
@@ -247,8 +248,14 @@ slm_err prefix_piece_read(const struct kv_pool *pool, const struct infile *f, en
     uint64_t hash[2];
     size_t part = p->rows * pool->row_bytes, half = pool->head_bytes / 2;
     size_t parts = pool->store[c].page_bytes / half, n = parts * part;
-    TRY(infile_read(f, p->offset, data, n, why));
-    hash_bytes(data, n, HASH_SEED_PAGE, hash);
+    struct hash h;
+    hash_init(&h, HASH_SEED_PAGE);
+    for (size_t at = 0, take; at < n; at += take) { /* hashed while it is near */
+        take = n - at < READ_PIECE ? n - at : READ_PIECE;
+        TRY(infile_read(f, p->offset + at, data + at, take, why));
+        hash_add(&h, data + at, take);
+    }
+    hash_end(&h, hash);
     if (hash[0] != p->hash[0] || hash[1] != p->hash[1])
         return fail(why, SLM_E_CHECKSUM, p->offset, "a page of %zu bytes is damaged", n);
     for (size_t i = parts; i-- > 1 && p->rows < KV_PAGE;) /* from the end: the parts move up */
