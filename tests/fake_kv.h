@@ -36,8 +36,8 @@ static inline uint64_t fake_mix(uint64_t x, uint64_t y) {
 
 static ATTR_UNUSED void fake_row(const struct fake *s, uint32_t layer, uint32_t head, bool value,
                                  uint32_t position, uint8_t *out, size_t n) {
-    uint64_t x = fake_mix(s->sums[position + 1], (uint64_t)s->long_rope << 40 | layer << 8 |
-                                                     head << 1 | value);
+    uint64_t x = fake_mix(s->sums[position + 1],
+                          (uint64_t)s->long_rope << 40 | layer << 8 | head << 1 | value);
     for (size_t i = 0; i < n; i++) {
         x = fake_mix(x, i);
         out[i] = (uint8_t)(x >> 8);

@@ -67,7 +67,8 @@ static void check_pool(const struct kv_pool *pool, struct fake *const *s, size_t
 
 static void test_pages_for(void **state) {
     (void)state;
-    struct model both = fake_model("Fs", 100), full = fake_model("FN", 0), none = fake_model("F", 9);
+    struct model both = fake_model("Fs", 100), full = fake_model("FN", 0),
+                 none = fake_model("F", 9);
     struct kv_pages p = kv_pages_for(&both, 1000, 30, 1);
     assert_int_equal(p.n[KV_FULL], 16);
     assert_int_equal(p.n[KV_SLIDING], 3); /* 129 positions in a row touch three pages at most */
@@ -323,7 +324,8 @@ static void random_round(const char *pattern, uint32_t window, enum kv_type type
         assert_int_equal(kv_pages_free(pool, (enum kv_class)c), pages);
     kv_pool_free(pool);
     if (grown < 300 || shared < 50)
-        fail_msg("%s, window %u: %u grown, %u shared, %u refused", pattern, window, grown, shared, refused);
+        fail_msg("%s, window %u: %u grown, %u shared, %u refused", pattern, window, grown, shared,
+                 refused);
     assert_true(refused > 0 || pages >= 4 * (FAKE_CONTEXT / KV_PAGE + 1));
 }
 
@@ -346,8 +348,7 @@ static void test_no_memory(void **state) {
         struct kv_pool *pool;
         struct kv *kv = NULL;
         test_hooks_init(&h, k);
-        slm_err err =
-            kv_pool_new(&h.hooks, &m, KV_F16, (struct kv_pages){ { 4, 4 } }, &pool, &why);
+        slm_err err = kv_pool_new(&h.hooks, &m, KV_F16, (struct kv_pages){ { 4, 4 } }, &pool, &why);
         if (err == SLM_OK)
             err = kv_new(pool, 100, 10, &kv, &why);
         size_t before = h.requests;

@@ -192,7 +192,8 @@ static void test_thinking_removed(void **state) {
             assert_int_equal(b.note.miss, pass == 1 ? PREFIX_DIFFERENT : PREFIX_WINDOW_GONE);
             grow_to(&b, 700, 64);
             prefix_keep(b.c, next, b.s.kv);
-            assert_int_equal(start(&b, ids, 800), 800); /* the way with the thinking is still there */
+            assert_int_equal(start(&b, ids, 800),
+                             800); /* the way with the thinking is still there */
             assert_int_equal(start(&b, next, 700), 700);
             close_box(&b);
         }
@@ -243,8 +244,9 @@ static void test_eviction(void **state) {
         open_box(&b, sliding ? "Fs" : "F", sliding ? 100 : 0, 16); /* room for three prompts */
         for (unsigned i = 0; i < 3; i++)
             prompt(&b, ids[i], 300);
-        assert_int_equal(start(&b, ids[0], 300), 300); /* the oldest is used: now it is the youngest */
-        prompt(&b, ids[3], 300);                       /* there is no room */
+        assert_int_equal(start(&b, ids[0], 300),
+                         300);   /* the oldest is used: now it is the youngest */
+        prompt(&b, ids[3], 300); /* there is no room */
         assert_int_equal(start(&b, ids[0], 300), 300);
         assert_true(start(&b, ids[1], 300) < 300); /* the least recently used one gave way */
         assert_int_equal(b.note.miss, sliding ? PREFIX_WINDOW_GONE : PREFIX_EVICTED);
@@ -345,7 +347,8 @@ static void random_use(const char *pattern, uint32_t window, uint32_t pages) {
     }
     for (unsigned round = 0; round < 1500; round++) {
         struct fake *a = s[rnd(SEQUENCES)];
-        if (rnd(4) == 0 && n_kept > 0) { /* a new sequence, like one that was kept up to somewhere */
+        if (rnd(4) == 0 &&
+            n_kept > 0) { /* a new sequence, like one that was kept up to somewhere */
             const struct kept *like = &list[rnd(n_kept)];
             int32_t ids[FAKE_CONTEXT];
             uint32_t n = like->n, best = 0;
@@ -353,8 +356,7 @@ static void random_use(const char *pattern, uint32_t window, uint32_t pages) {
             for (uint32_t i = rnd(2) ? rnd(n) : n; i < n; i++)
                 ids[i] = (int32_t)rnd(1000);
             for (unsigned i = 0; i < n_kept; i++) {
-                uint32_t common =
-                    ids_in_common(ids, list[i].ids, n < list[i].n ? n : list[i].n);
+                uint32_t common = ids_in_common(ids, list[i].ids, n < list[i].n ? n : list[i].n);
                 best = common > best ? common : best;
             }
             kv_truncate(a->kv, 0);

@@ -43,9 +43,7 @@ static void evaluate(struct life *l, struct twin *t, struct kv *kv, const int32_
                      bool long_rope, float *logits) {
     while (kv_length(kv) < n) {
         uint32_t at = kv_length(kv), size = n - at < CHUNK ? n - at : CHUNK;
-        struct slice s = {
-            .kv = kv, .n = size, .long_rope = long_rope, .rows = LOGITS_LAST
-        };
+        struct slice s = { .kv = kv, .n = size, .long_rope = long_rope, .rows = LOGITS_LAST };
         OK(t, forward_run(l->f, &s, 1, ids + at, logits, NULL, &t->why));
     }
 }

@@ -395,7 +395,8 @@ static void test_damage(void **state) {
     /* saving again repairs it */
     assert_int_equal(life(&o, "Fs", KV_F16, ids, 170, false), 0);
     assert_int_equal(found(&o, "Fs", KV_F16, ids, 170, false), 170);
-    FILE *f = fopen(path, "r+b"); /* a page under a good header: it is removed when it is found out */
+    FILE *f =
+        fopen(path, "r+b"); /* a page under a good header: it is removed when it is found out */
     assert_true(f != NULL && fseek(f, (long)header + 500, SEEK_SET) == 0 && fputc('?', f) >= 0 &&
                 fclose(f) == 0);
     assert_true(found(&o, "Fs", KV_F16, ids, 170, false) < 170);
@@ -428,17 +429,26 @@ static void test_lies(void **state) {
     struct {
         uint32_t *field, value;
     } lies[] = {
-        { &x.slot, 1 },           { &x.slot, UINT32_MAX },          { &x.n_slots, 2 },
-        { &x.n_slots, 4 },        { &x.pieces[0].rows, 65 },        { &x.pieces[4].rows, 43 },
-        { &x.pieces[0].rows, 63 }, { &x.pieces[4].rows, UINT32_MAX },
+        { &x.slot, 1 },
+        { &x.slot, UINT32_MAX },
+        { &x.n_slots, 2 },
+        { &x.n_slots, 4 },
+        { &x.pieces[0].rows, 65 },
+        { &x.pieces[4].rows, 43 },
+        { &x.pieces[0].rows, 63 },
+        { &x.pieces[4].rows, UINT32_MAX },
     };
     struct {
         uint64_t *field, value;
     } far[] = {
-        { &x.pieces[0].offset, UINT64_MAX }, { &x.pieces[0].offset, n },
-        { &x.pieces[0].offset, n - 100 },    { &x.pieces[0].offset, 0 },
-        { &x.file_size, n + 1 },             { &x.file_size, UINT64_MAX },
-        { &x.key[0], 5 },                    { &x.pieces[0].hash[1], 0 },
+        { &x.pieces[0].offset, UINT64_MAX },
+        { &x.pieces[0].offset, n },
+        { &x.pieces[0].offset, n - 100 },
+        { &x.pieces[0].offset, 0 },
+        { &x.file_size, n + 1 },
+        { &x.file_size, UINT64_MAX },
+        { &x.key[0], 5 },
+        { &x.pieces[0].hash[1], 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(lies) + ARRAY_LEN(far); i++) {
         struct buf out;
@@ -646,11 +656,11 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_restart), cmocka_unit_test(test_branches),
-        cmocka_unit_test(test_both),    cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_restart),   cmocka_unit_test(test_branches),
+        cmocka_unit_test(test_both),      cmocka_unit_test(test_foreign),
         cmocka_unit_test(test_no_folder), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_lies),    cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_stale),   cmocka_unit_test(test_processes),
+        cmocka_unit_test(test_lies),      cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_stale),     cmocka_unit_test(test_processes),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
