@@ -21,6 +21,7 @@ struct draft_options {
     slm_session *model; /* a session on a model with the same tokenizer, borrowed; NULL: none */
     uint32_t max;       /* 1 .. DRAFT_MAX */
     uint32_t context;   /* ids that the sequence may reach */
+    uint32_t vocab;     /* guesses are below this; 0: the two models have the same ids */
 };
 slm_err drafter_new(const struct slm_hooks *h, const struct draft_options *o, struct drafter **out,
                     slm_why *why);
