@@ -16,7 +16,7 @@
 
 #include "base/pool.h"
 #include "session/draft_lookup.h"
-#include "session/engine.h"
+#include "session/runner.h"
 
 #include "session/draft.h"
 
@@ -113,7 +113,7 @@ static double model_lag(const struct drafter *d, uint32_t n) {
 /* Evaluates ids [n] in pieces that the session takes. */
 static slm_err model_append(struct helper *m, const int32_t *ids, uint32_t n) {
     while (n > 0) {
-        uint32_t piece = n < m->session->chunk ? n : m->session->chunk;
+        uint32_t piece = n < m->session->runner.shape.chunk ? n : m->session->runner.shape.chunk;
         TRY(slm_session_append(m->session, ids, piece, false, NULL, NULL, NULL));
         ids += piece;
         n -= piece;
@@ -393,7 +393,7 @@ slm_err drafter_new(const struct slm_hooks *h, const struct draft_options *o, st
     d->model.session = o->model;
     d->model.agreed = UINT32_MAX;
     if (o->model != NULL) {
-        d->model.vocab = o->model->engine->facts.m.vocab;
+        d->model.vocab = o->model->runner.engine->facts.m.vocab;
         d->model.context = slm_session_context(o->model);
     }
     *out = d;

@@ -22,9 +22,8 @@
 #define PACE_ROWS 16     /* rows of a pass at most */
 #define PACE_RECENT 7    /* passes whose median is the pace of the machine */
 #define PACE_INCOME 0.01 /* of every pass, that may be lost */
-#define PACE_START                                                                                 \
-    1.25             /* passes that may be lost at the beginning: a row and a model, tried once */
-#define PACE_CAP 8.0 /* most that the account keeps */
+#define PACE_START 1.25  /* passes that may be lost at first: enough to try a row and a model */
+#define PACE_CAP 8.0     /* most that the account keeps */
 #define PACE_MARGIN 0.03 /* what guesses must promise over plain decoding */
 
 struct pace {
