@@ -10,10 +10,15 @@
  * so that other processes get the processor when this one has nothing to do with it. No wake-up can be lost: a sleeper announces itself in `sleepers` before it looks at the
  * word once more, the waker changes the word before it looks at `sleepers`, both sequentially
  * consistent, so at least one of the two sees the other; the lock closes the gap until the
- * sleeper really sleeps. */
+ * sleeper really sleeps.
+ *
+ * Some schedulers leave two threads that wake each other on one processor while another is idle, for
+ * seconds (seen on virtual machines of two processors: half the speed). So a helper that finds itself
+ * where the caller of the run is asks to run elsewhere. */
 #include "base/pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <string.h>
@@ -31,9 +36,10 @@ struct gate {
 };
 
 struct member {
-    struct pool *pool;
+    alignas(LINE) struct pool *pool;
     unsigned index;
     pthread_t thread;
+    _Atomic int cpu; /* where it was last seen, -1 unknown */
 };
 
 /* state of a run: number of the run << 32 | flags | members that are counted.
@@ -125,14 +131,63 @@ static bool enter(struct pool *p, uint64_t run) {
     return false;
 }
 
+/* ---- one processor each ---- */
+
+#if defined(__linux__)
+/* Processor of the calling thread, noted for the others. */
+static void note_cpu(struct member *m) {
+    atomic_store_explicit(&m->cpu, sched_getcpu(), memory_order_relaxed);
+}
+
+/* A helper on the processor of a member before it goes to one where no member was seen, of those that
+ * it may use at all. It stays free to be moved among these. Nothing happens when there is none. */
+static void keep_apart(struct member *m, const cpu_set_t *allowed) {
+    struct pool *p = m->pool;
+    bool crowded = false;
+    note_cpu(m);
+    int mine = atomic_load_explicit(&m->cpu, memory_order_relaxed);
+    for (unsigned i = 0; i < m->index && mine >= 0; i++)
+        crowded = crowded || atomic_load_explicit(&p->members[i].cpu, memory_order_relaxed) == mine;
+    if (!crowded)
+        return;
+    cpu_set_t free_set = *allowed;
+    for (unsigned i = 0; i < p->n_threads; i++) {
+        int cpu = atomic_load_explicit(&p->members[i].cpu, memory_order_relaxed);
+        if (cpu >= 0 && cpu < CPU_SETSIZE)
+            CPU_CLR((size_t)cpu, &free_set);
+    }
+    if (CPU_COUNT(&free_set) > 0 && sched_setaffinity(0, sizeof free_set, &free_set) == 0)
+        note_cpu(m);
+}
+#else
+typedef int cpu_set_t;
+static void note_cpu(struct member *m) {
+    (void)m;
+}
+static void keep_apart(struct member *m, const cpu_set_t *allowed) {
+    (void)m;
+    (void)allowed;
+}
+static int sched_getaffinity(int pid, size_t size, cpu_set_t *set) {
+    (void)pid;
+    (void)size;
+    *set = 0;
+    return -1;
+}
+#endif
+
 static void *helper_main(void *arg) {
     struct member *m = arg;
     struct pool *p = m->pool;
+    cpu_set_t allowed;
+    bool known = sched_getaffinity(0, sizeof allowed, &allowed) == 0;
     for (uint64_t seen = 0;;) {
         gate_wait(&p->start_gate, &p->start, seen, false, p->spin_ns);
         seen = atomic_load(&p->start);
         if (atomic_load(&p->ending))
             return NULL;
+        if (known)
+            keep_apart(m, &allowed);
         if (!enter(p, seen))
             continue;
         p->fn(p->arg, m->index, p->n_threads);
@@ -195,8 +250,12 @@ slm_err pool_new(const struct slm_hooks *h, unsigned n_threads, struct pool **ou
         mem_free_aligned(h, p);
         return fail(why, SLM_E_NOMEM, SLM_NO_OFFSET, "no lock for %u threads", n_threads);
     }
+    for (unsigned i = 0; i < n_threads; i++) {
+        p->members[i].pool = p;
+        p->members[i].index = i;
+        atomic_init(&p->members[i].cpu, -1);
+    }
     for (unsigned i = 1; i < n_threads; i++) {
-        p->members[i] = (struct member){ .pool = p, .index = i };
         int rc = helper_start(&p->members[i]);
         if (rc != 0) {
             pool_free(p);
@@ -214,6 +273,7 @@ static uint64_t begin(struct pool *p, pool_fn fn, void *arg, uint64_t flags) {
     uint64_t run = atomic_load(&p->start) + 1, base = (run & UINT32_MAX) << RUN_SHIFT;
     p->fn = fn;
     p->arg = arg;
+    note_cpu(&p->members[0]);
     atomic_store(&p->state, base | flags);
     atomic_store(&p->start, run);
     gate_wake(&p->start_gate);
