@@ -233,6 +233,16 @@ SLM_API slm_err slm_engine_meta(const slm_engine *engine, size_t i, const char *
 
 enum slm_kv { SLM_KV_F16, SLM_KV_F32, SLM_KV_BF16, SLM_KV_Q8 };
 
+/* Guessing tokens ahead and checking several in one pass. Each token is still chosen from the model's
+ * own logits with the draw of its position, and a guess counts only when it equals that token, so
+ * answers have the same bits with and without it. How many are tried follows from what they cost and
+ * how often they were right here: none when it does not pay. */
+enum slm_speculate {
+    SLM_SPECULATE_LOOKUP, /* what followed the same words earlier in the prompt or output, and the draft
+                             model where there is one */
+    SLM_SPECULATE_OFF
+};
+
 typedef struct slm_session_options {
     size_t size;
     uint32_t context;   /* positions; 0: the model's, or the most that max_bytes allows (from 256 on) */
@@ -243,6 +253,19 @@ typedef struct slm_session_options {
     unsigned threads;   /* 0: as many as the machine has */
     uint64_t max_bytes; /* plan's total must not exceed this; 0: no limit. E_MEMORY names both */
     bool batch;         /* for plans: the sequences are those of one slm_batch (which sets it itself) */
+    enum slm_speculate speculate;
+    uint32_t guesses;   /* most tokens guessed in one pass, up to 15; 0: 7. Room for their logits */
+    struct slm_session *draft; /* borrowed until close, not used by others meanwhile: a session on a
+                           smaller model whose tokenizer gives the same ids (else E_MISMATCH, naming the
+                           first that differs). NULL: none; not for batches (E_ARG) */
+    /* Prompt cache: beginnings that were evaluated before are kept for whoever starts alike (a shared
+     * system prompt, the conversation before, thinking removed from its history), with the same bits.
+     * On when one of these is set. Memory that sequences do not need just now is used for it, too. */
+    uint64_t cache_bytes;     /* more memory for keys and values, for what is kept alone */
+    const char *prompt_cache; /* folder that keeps it across restarts, made when it is not there; borrowed
+                                 until close. May be shared by processes. Answers are written when they end.
+                                 What cannot be written is told to the log */
+    uint64_t disk_bytes;      /* most that the folder may hold; 0: 4 GiB */
 } slm_session_options;
 SLM_API slm_session_options slm_session_default(void);
 
@@ -368,6 +391,7 @@ typedef struct slm_generate_options {
     /* While the prompt is evaluated: tokens done and in all. May be NULL. */
     bool (*on_prefill)(void *user, size_t done, size_t total);
     void *user;
+    enum slm_speculate speculate; /* OFF: not for this answer */
 } slm_generate_options;
 SLM_API slm_generate_options slm_generate_default(void); /* default_sampling, split_thinking */
 
@@ -380,6 +404,10 @@ typedef struct slm_result {
     size_t stop_index;         /* of the stop string */
     bool think_closed;         /* the thinking budget closed the block */
     slm_sampling sampling;     /* as used */
+    size_t guessed_tokens, accepted_tokens; /* by speculation; both are in no other count */
+    size_t disk_tokens;        /* of reused_tokens, read from the folder of the prompt cache */
+    const char *cache_miss;    /* why not all of the prompt was reused, where more might have been (static
+                                  text); NULL otherwise */
 } slm_result;
 
 /* Continues the sequence that the session holds (at least one token; E_STATE otherwise). A stop id is

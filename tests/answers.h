@@ -25,6 +25,9 @@ struct ask {
 
 /* Everything that a caller can see of an answer. */
 struct heard {
+    int32_t held[ASK_CONTEXT]; /* [n_held] the sequence afterwards (of a session) */
+    size_t n_held;
+    bool has_logits;
     int32_t ids[ASK_OUTPUT * 2];
     float logprob[ASK_OUTPUT * 2];
     size_t n, stop_after; /* the callback says stop after so many ids; 0: never */
@@ -103,6 +106,9 @@ ATTR_UNUSED static void ask_alone(slm_session *s, struct ask *a, struct heard *h
     if (h->err == SLM_OK)
         h->err = slm_generate(s, &a->o, &h->r, NULL);
     h->done = 1;
+    h->n_held = slm_session_length(s);
+    h->has_logits = slm_session_logits(s) != NULL;
+    memcpy(h->held, slm_session_ids(s), h->n_held * sizeof *h->held);
 }
 
 /* Every id, every bit of every log-probability, every byte of text, and how it ended. */

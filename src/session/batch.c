@@ -18,7 +18,7 @@ struct place {
     _Atomic uint64_t cancel; /* the request that is to end; an old id means nothing */
     uint32_t rows;           /* in the pass at hand */
     bool prompted;           /* the prompt is evaluated */
-    size_t n_prompt;
+    size_t n_prompt, reused;
     uint64_t added_ns, prompted_ns;
     void (*on_done)(void *user, uint64_t id, const slm_result *r, slm_err err, const slm_why *why);
     void *user;
@@ -39,6 +39,13 @@ static bool is_free(struct place *p) {
     return atomic_load_explicit(&p->id, memory_order_relaxed) == 0;
 }
 
+static size_t running(slm_batch *b) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < b->n_places; i++)
+        n += !is_free(&b->places[i]);
+    return n;
+}
+
 /* ------------------------------------------------------------------ the end of a request */
 
 /* Frees the place, then tells the caller, who may fill it again at once. */
@@ -48,6 +55,7 @@ static void finish(struct place *p, slm_err err, const slm_why *why) {
     slm_result r = p->g.r;
     uint64_t now = clock_ns(), prompted = p->prompted ? p->prompted_ns : now;
     r.prompt_tokens = p->n_prompt;
+    r.reused_tokens = p->reused;
     r.prefill_ns = prompted - p->added_ns;
     r.decode_ns = now - prompted;
     sequence_clear(&p->q);
@@ -73,7 +81,7 @@ static void finish_cancelled(struct place *p) {
 static bool goes_on(struct place *p) {
     const slm_generate_options *o = &p->g.o;
     return p->prompted || o->on_prefill == NULL ||
-           o->on_prefill(o->user, kv_length(p->q.kv), p->n_prompt);
+           o->on_prefill(o->user, kv_length(p->q.kv) - p->reused, p->n_prompt - p->reused);
 }
 
 /* Ends what was cancelled. Requests that come in meanwhile are not looked at. */
@@ -143,25 +151,49 @@ static void lay_out(slm_batch *b) {
     share(b, left);
 }
 
+/* When nobody reads a prompt and so few write that a pass stays small, each guesses what comes next.
+ * Returns whether the pass is for writing alone. */
+static bool guess(slm_batch *b) {
+    uint32_t most = b->runner.shape.guesses + 1, writers = 0;
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[i];
+        p->q.n_guess = 0;
+        if (p->rows > 0 && sequence_pending(&p->q) > 1)
+            writers = UINT32_MAX;
+        else if (p->rows > 0 && writers < UINT32_MAX)
+            writers++;
+    }
+    for (uint32_t i = 0; i < b->n_places && most / writers > 1; i++)
+        if (b->places[i].rows > 0)
+            generation_guess(&b->places[i].g, most / writers - 1);
+    return writers < UINT32_MAX;
+}
+
 static void put(struct place *p) {
     bool whole = p->rows == sequence_pending(&p->q);
-    runner_add(p->q.runner, &p->q, p->rows, whole ? LOGITS_LAST : LOGITS_NONE);
+    runner_add(p->q.runner, &p->q, p->rows,
+               p->q.n_guess > 0 ? LOGITS_ALL
+               : whole          ? LOGITS_LAST
+                                : LOGITS_NONE);
 }
 
 /* The rows of a place have been evaluated. */
-static void advance(struct place *p) {
+static void advance(struct place *p, uint64_t pass_ns) {
     const slm_generate_options *o = &p->g.o;
     slm_why why;
     p->rows = 0;
-    if (sequence_pending(&p->q) > 0)
+    if (sequence_pending(&p->q) > 0) {
+        sequence_keep_pages(&p->q);
         return;
+    }
     if (!p->prompted) {
         p->prompted = true;
+        sequence_keep_prompt(&p->q);
         p->prompted_ns = clock_ns();
         if (o->on_prefill != NULL)
-            o->on_prefill(o->user, p->n_prompt, p->n_prompt);
+            o->on_prefill(o->user, p->n_prompt - p->reused, p->n_prompt - p->reused);
     }
-    slm_err err = p->g.done ? SLM_OK : generation_take(&p->g, &why);
+    slm_err err = p->g.done ? SLM_OK : generation_take(&p->g, pass_ns, &why);
     if (err != SLM_OK)
         finish(p, err, &why);
 }
@@ -174,22 +206,24 @@ static void pass_each(slm_batch *b) {
         if (p->rows == 0)
             continue;
         runner_begin(&b->runner);
+        p->q.n_guess = 0; /* a guess may be what broke it */
         put(p);
         slm_err err = runner_run(&b->runner, &why);
         if (err == SLM_OK)
-            advance(p);
+            advance(p, 0);
         else if (err != SLM_E_CANCELLED)
             finish(p, err, &why);
     }
 }
 
 static void pass(slm_batch *b) {
+    if (running(b) == 0)
+        return;
+    bool writes = guess(b);
     runner_begin(&b->runner);
     for (uint32_t i = 0; i < b->n_places; i++)
         if (b->places[i].rows > 0)
             put(&b->places[i]);
-    if (b->runner.n_slices == 0)
-        return;
     slm_err err = runner_run(&b->runner, NULL);
     if (err == SLM_E_CANCELLED)
         return; /* end_cancelled ends them all */
@@ -199,14 +233,7 @@ static void pass(slm_batch *b) {
     }
     for (uint32_t i = 0; i < b->n_places; i++)
         if (b->places[i].rows > 0)
-            advance(&b->places[i]);
-}
-
-static size_t running(slm_batch *b) {
-    size_t n = 0;
-    for (uint32_t i = 0; i < b->n_places; i++)
-        n += !is_free(&b->places[i]);
-    return n;
+            advance(&b->places[i], writes ? b->runner.pass_ns : 0);
 }
 
 /* ------------------------------------------------------------------ public */
@@ -220,7 +247,7 @@ slm_err slm_batch_open(const slm_engine *e, const slm_session_options *options, 
         asked.kv = SLM_KV_F32;
     asked.batch = true;
     TRY(session_settings(e, &asked, &o, why));
-    struct runner_shape shape = runner_shape_of(&o);
+    struct runner_shape shape = runner_shape_of(&e->facts.m, &o);
     slm_batch *b = mem_zalloc(&e->hooks, 1, sizeof *b);
     if (b == NULL)
         return fail_nomem(why, "batch", sizeof *b);
@@ -297,6 +324,9 @@ slm_err slm_batch_add(slm_batch *b, const slm_request *request, uint64_t *id, sl
         sequence_clear(&p->q);
         return err;
     }
+    sequence_choose_rope(&p->q, r.n);
+    sequence_reuse(&p->q);
+    p->reused = kv_length(p->q.kv);
     p->prompted = false;
     p->rows = 0;
     p->n_prompt = r.n;

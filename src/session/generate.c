@@ -3,15 +3,37 @@
 #include "base/pool.h"
 #include "session/generation.h"
 
+/* Evaluates what is pending, with guesses where there are some. *ns: what that took if it was one row
+ * and guesses, else 0. */
+static slm_err evaluate(struct generation *g, uint64_t *ns, slm_why *why) {
+    struct sequence *q = g->q;
+    struct runner *r = q->runner;
+    sequence_choose_rope(q, q->n);
+    bool writes = sequence_pending(q) == 1;
+    slm_err err = SLM_E_STATE;
+    if (generation_guess(g, DRAFT_MAX) > 0) {
+        runner_begin(r);
+        runner_add(r, q, 1, LOGITS_ALL);
+        err = runner_run(r, why);
+        if (err != SLM_OK)
+            q->n_guess = 0; /* a guess may be what broke it */
+    }
+    if (err != SLM_OK && err != SLM_E_CANCELLED)
+        err = sequence_evaluate(q, NULL, NULL, why);
+    *ns = writes && err == SLM_OK ? r->pass_ns : 0;
+    return err;
+}
+
 static slm_err loop(struct generation *g, slm_why *why) {
     while (!g->done) {
-        slm_err err = sequence_evaluate(g->q, NULL, NULL, why);
+        uint64_t ns;
+        slm_err err = evaluate(g, &ns, why);
         if (err == SLM_E_CANCELLED) {
             g->r.finish = SLM_FINISH_CANCELLED;
             return SLM_OK;
         }
         TRY(err);
-        TRY(generation_take(g, why));
+        TRY(generation_take(g, ns, why));
     }
     return SLM_OK;
 }

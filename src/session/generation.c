@@ -184,8 +184,63 @@ static slm_err choose(struct generation *g, const float *logits, slm_why *why) {
     return SLM_OK;
 }
 
-slm_err generation_take(struct generation *g, slm_why *why) {
-    return choose(g, g->q->logits, why);
+/* ------------------------------------------------------------------ guesses */
+
+static uint32_t least(uint32_t a, size_t b) {
+    return a < b ? a : (uint32_t)b;
+}
+
+/* A guess that is accepted is a token like any other, so guesses end where the answer would have to,
+ * and where the rope factors would change. */
+static uint32_t room(const struct generation *g, uint32_t most) {
+    const struct sequence *q = g->q;
+    const struct runner *r = q->runner;
+    const struct model *m = &r->engine->facts.m;
+    most = least(most, r->shape.guesses);
+    most = least(most, r->shape.context - q->n);
+    if (g->o.max_tokens > 0)
+        most = least(most, g->o.max_tokens - g->r.output_tokens - 1);
+    if (m->rope.kind == ROPE_LONG && !q->long_rope)
+        most = least(most, m->rope.original_context - q->n);
+    return most;
+}
+
+uint32_t generation_guess(struct generation *g, uint32_t most) {
+    struct sequence *q = g->q;
+    uint32_t vocab = q->runner->engine->facts.m.vocab, n = 0;
+    q->n_guess = 0;
+    if (!g->speculates || g->done || sequence_pending(q) != 1)
+        return 0;
+    uint32_t got = drafter_guess(q->drafter, q->ids, (uint32_t)q->n, room(g, most), q->guess);
+    while (n < got && q->guess[n] >= 0 && (uint32_t)q->guess[n] < vocab)
+        n++;
+    q->n_guess = n;
+    return n;
+}
+
+slm_err generation_take(struct generation *g, uint64_t pass_ns, slm_why *why) {
+    struct sequence *q = g->q;
+    size_t vocab = q->runner->engine->facts.m.vocab;
+    uint32_t guesses = q->n_guess, right = 0, row = 0, held = kv_length(q->kv) - guesses;
+    const float *rows = guesses > 0 ? q->rows : q->logits;
+    slm_err err;
+    for (q->n_guess = 0;; row++) {
+        size_t n = q->n;
+        q->logits = rows + row * vocab;
+        err = choose(g, q->logits, why);
+        bool hit = right < guesses && q->n > n && q->ids[n] == q->guess[right];
+        right += hit;
+        if (err != SLM_OK || g->done || !hit || q->n != n + 1)
+            break;
+    }
+    /* possible: no page that `held` needs was let go for the pass */
+    kv_truncate(q->kv, held + row);
+    sequence_keep_pages(q);
+    g->r.guessed_tokens += guesses;
+    g->r.accepted_tokens += right;
+    if (g->speculates && pass_ns > 0)
+        drafter_learn(q->drafter, 1 + guesses, right, pass_ns);
+    return err;
 }
 
 void generation_refuse(struct generation *g) {
@@ -243,6 +298,9 @@ slm_err generation_begin(struct generation *g, struct sequence *q, const slm_gen
     buf_init(&g->text, &q->runner->hooks, (size_t)1 << 20);
     TRY(check_stops(o, why));
     TRY(start_sampler(g, why));
+    g->speculates = q->drafter != NULL && o->speculate != SLM_SPECULATE_OFF;
+    if (g->speculates)
+        drafter_reset(q->drafter);
     g->stopper.stop = o->stop;
     g->stopper.n_stop = o->n_stop;
     g->inside = o->in_thinking;
@@ -262,8 +320,14 @@ slm_err generation_begin(struct generation *g, struct sequence *q, const slm_gen
 }
 
 void generation_end(struct generation *g, bool begun) {
-    if (begun)
+    if (begun) {
         finish_text(g);
+        sequence_keep(g->q);
+        sequence_save(g->q);
+    }
+    g->r.disk_tokens = g->q->note.from_disk;
+    if (g->q->note.miss != PREFIX_NO_MISS)
+        g->r.cache_miss = prefix_miss_text(g->q->note.miss);
     g->r.reevaluated_tokens = g->q->reevaluated;
     buf_free(&g->text);
     mem_free(&g->q->runner->hooks, g->closing);

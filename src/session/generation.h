@@ -25,7 +25,8 @@ struct generation {
     struct sequence *q;
     slm_generate_options o; /* what it points to is borrowed until the end */
     slm_result r;
-    bool done;    /* r.finish says why; nothing more is to be evaluated */
+    bool done; /* r.finish says why; nothing more is to be evaluated */
+    bool speculates;
     bool refused; /* a callback said stop, or generation_refuse did */
     struct token_decoder decoder;
     struct think_parser think;
@@ -44,13 +45,18 @@ slm_err generation_options(slm_generate_options *o, const slm_generate_options *
  * generation_end has to follow. */
 slm_err generation_begin(struct generation *g, struct sequence *q, const slm_generate_options *o,
                          slm_why *why);
-/* Chooses from q->rows what follows the sequence, gives its text to the caller and appends it, until
- * there is no row left to choose from or it is done. Every pending id of q must be evaluated.
+/* Guesses what may follow the one pending id of q, at most `most` ids, into q->guess: they are to be
+ * evaluated with it. Returns how many; none when several are pending, when the options say so, or when
+ * there is no room for them. */
+uint32_t generation_guess(struct generation *g, uint32_t most);
+/* Chooses from q->rows what follows the sequence, gives its text to the caller and appends it, as
+ * long as what it chose was guessed, and forgets the guesses that were wrong. Every pending id of q
+ * must be evaluated. pass_ns: what the pass took, if it was for nothing but writing (0: it was not).
  * Allocates nothing. E_NUMERIC, E_STATE from the sampler. */
-slm_err generation_take(struct generation *g, slm_why *why);
+slm_err generation_take(struct generation *g, uint64_t pass_ns, slm_why *why);
 /* It ends as cancelled, before it chooses again. */
 void generation_refuse(struct generation *g);
-/* Says what was held back, fills r and lets go of the buffers. begun: generation_begin was SLM_OK. */
+/* Says what was held back, fills r, keeps and saves what was evaluated (prefix.h), and lets go of the buffers. begun: generation_begin was SLM_OK. */
 void generation_end(struct generation *g, bool begun);
 
 #endif

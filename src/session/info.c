@@ -6,6 +6,7 @@
 #include "session/runner.h"
 
 #define PLACES_MAX 1024 /* of a batch */
+#define GUESSES 7       /* of one pass, unless told otherwise */
 #define FIT_MIN 256     /* positions: a smaller context is not worth opening a session for */
 
 static const char *const packed_names[] = { [PACKED_NONE] = NULL,
@@ -210,6 +211,16 @@ static slm_err settle(const slm_engine *e, const slm_session_options *options,
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
                     "unknown type of keys and values: %d, known are 0 to %d", (int)o->kv,
                     (int)SLM_KV_Q8);
+    if ((int)o->speculate < 0 || o->speculate > SLM_SPECULATE_OFF || o->guesses > DRAFT_MAX)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "speculation %d with %u guesses, known are 0 and 1, at most %d guesses",
+                    (int)o->speculate, o->guesses, DRAFT_MAX);
+    if (o->batch && o->draft != NULL)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "a batch cannot use a draft model's session");
+    if (o->speculate == SLM_SPECULATE_OFF)
+        o->guesses = 0;
+    else if (o->guesses == 0)
+        o->guesses = GUESSES;
     if (options == NULL && e->exact)
         o->kv = SLM_KV_F32;
     if (o->chunk == 0)
@@ -233,6 +244,7 @@ static void set_context(slm_session_options *o, const slm_session_options *asked
     o->chunk = asked->chunk < most ? asked->chunk : (uint32_t)most;
     if (o->batch && o->chunk < o->sequences)
         o->chunk = o->sequences;
+    o->guesses = asked->guesses < o->chunk ? asked->guesses : o->chunk - 1;
     o->logit_rows = o->batch                       ? 1
                     : asked->logit_rows == 0       ? 1
                     : asked->logit_rows < o->chunk ? asked->logit_rows
@@ -246,7 +258,7 @@ static slm_err plan_of(const slm_engine *e, const slm_session_options *o, slm_pl
     if (e->tensors == NULL)
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "a plan needs the weights' file");
     const struct model *m = &e->facts.m;
-    struct runner_shape s = runner_shape_of(o);
+    struct runner_shape s = runner_shape_of(m, o);
     /* the caller's rows of logits, when it asks for more than the runner keeps; plan_net counts `asked` */
     uint64_t rows = s.kept + (o->logit_rows > 1 ? o->logit_rows : 0) - s.asked;
     struct plan_request r = { .context = s.context,
@@ -255,6 +267,7 @@ static slm_err plan_of(const slm_engine *e, const slm_session_options *o, slm_pl
                               .chunk = s.rows,
                               .logit_rows = s.asked,
                               .kv = s.kv,
+                              .spare = s.spare,
                               .threads = s.threads,
                               .exact = e->exact,
                               .session_bytes =

@@ -6,22 +6,31 @@
 #ifndef SLM_SESSION_RUNNER_H
 #define SLM_SESSION_RUNNER_H
 
+#include "session/draft.h"
 #include "session/engine.h"
+#include "session/prefix.h"
 
 /* Sizes of a runner and its sequences, from settled options (info.c): plans and openings both go by
  * them, so that they count the same. */
 struct runner_shape {
-    uint32_t places;  /* sequences: 1, or those of a batch */
-    uint32_t context; /* positions of each at most */
-    uint32_t rows;    /* of a pass at most */
-    uint32_t chunk;   /* of these, of one sequence at most */
-    uint32_t kept;    /* rows of logits that the runner holds */
-    uint32_t asked;   /* rows of logits that a pass may give (into the caller's buffer, too) */
+    uint32_t places;       /* sequences: 1, or those of a batch */
+    uint32_t context;      /* positions of each at most */
+    uint32_t rows;         /* of a pass at most */
+    uint32_t chunk;        /* of these, of one sequence at most */
+    uint32_t kept;         /* rows of logits that the runner holds */
+    uint32_t asked;        /* rows of logits that a pass may give (into the caller's buffer, too) */
+    uint32_t guesses;      /* of one sequence in a pass at most; 0: none */
+    slm_session *draft;    /* borrowed, or NULL */
+    bool cached;           /* has a prefix cache */
+    struct kv_pages spare; /* pages for it beyond those of the sequences */
+    const char *folder;    /* of the cache, borrowed, or NULL */
+    uint64_t disk_bytes;
     enum kv_type kv;
     unsigned threads;
 };
-struct runner_shape runner_shape_of(const slm_session_options *settled);
-/* What a runner holds besides forward's scratch, logits, and keys and values: ids, samplers. */
+struct runner_shape runner_shape_of(const struct model *m, const slm_session_options *settled);
+/* What a runner holds besides forward's scratch, logits, and keys and values: ids, samplers, drafters,
+ * the tree of the cache. */
 uint64_t runner_bytes(const struct model *m, const struct runner_shape *shape);
 
 struct sequence;
@@ -32,7 +41,8 @@ struct runner {
     struct runner_shape shape;
     const atomic_bool *stop; /* borrowed: ends the pass at hand after a layer */
     struct pool *pool;
-    struct kv_pool *kv_pool; /* of all its sequences */
+    struct kv_pool *kv_pool;       /* of all its sequences */
+    struct prefix_cache *prefixes; /* NULL: none */
     struct forward *forward;
     float *logits; /* [kept][vocab] of the last pass, in the order of its slices */
     /* the pass that is being put together */
@@ -40,6 +50,7 @@ struct runner {
     struct slice *slices;      /* [places] */
     struct sequence **members; /* [places] whose slices they are */
     uint32_t n_rows, n_slices;
+    uint64_t pass_ns; /* that the last pass took */
 };
 
 /* On failure the runner holds nothing. stop is borrowed until runner_close. */
@@ -47,7 +58,8 @@ slm_err runner_open(struct runner *r, const slm_engine *e, const struct runner_s
                     const atomic_bool *stop, slm_why *why);
 void runner_close(struct runner *r); /* after its sequences; also a runner of zeros */
 
-/* One pass: begin, add slices of different sequences, run. A slice is the next n pending ids of q;
+/* One pass: begin, add slices of different sequences, run. A slice is the next n pending ids of q and
+ * behind them its guesses, if it has any (n are all that are pending then, and rows is LOGITS_ALL);
  * rows says whose logits are wanted. */
 void runner_begin(struct runner *r);
 void runner_add(struct runner *r, struct sequence *q, uint32_t n, enum logit_rows rows);
@@ -64,26 +76,43 @@ struct sequence {
     struct runner *runner;
     struct kv *kv;
     struct sampler *sampler;
-    int32_t *ids; /* [context] */
+    struct drafter *drafter; /* NULL: no speculation */
+    int32_t *ids;            /* [context] */
     size_t n;
-    const float *logits; /* [vocab] in the runner's rows: valid until its next pass; or NULL */
-    const float *rows;   /* of the last pass, see runner_run */
-    bool long_rope;      /* factors that kv was filled with */
-    size_t expect;       /* announced length */
-    size_t reevaluated;  /* tokens evaluated again because of the rope switch, since last asked */
+    const float *logits;      /* [vocab] in the runner's rows: valid until its next pass; or NULL */
+    const float *rows;        /* of the last pass, see runner_run */
+    int32_t guess[DRAFT_MAX]; /* [n_guess] ids that may follow; evaluated beyond n after a pass */
+    uint32_t n_guess;
+    uint32_t pages_kept;     /* whole pages that sequence_keep_pages has seen */
+    bool long_rope;          /* factors that kv was filled with */
+    struct prefix_note note; /* what the prefix cache gave, and why not more */
+    size_t expect;           /* announced length */
+    size_t reevaluated; /* tokens evaluated again because of the rope switch, since last asked */
 };
 
 slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why);
 void sequence_close(struct sequence *q); /* also one of zeros */
 void sequence_clear(struct sequence *q); /* to none, as it was opened */
 static inline size_t sequence_pending(const struct sequence *q) {
-    return q->n - kv_length(q->kv);
+    size_t held = kv_length(q->kv); /* more than n while guesses are looked at */
+    return held < q->n ? q->n - held : 0;
 }
 /* Drops evaluated positions from n on; to 0 when a sliding window cannot go back that far. The ids
  * stay. */
 void sequence_rewind(struct sequence *q, uint32_t n);
 /* Chooses the rope factors for a sequence of `length` positions; starts over if they changed. */
 void sequence_choose_rope(struct sequence *q, size_t length);
+/* Takes the longest beginning of ids that the cache has, but not the last id, whose logits are wanted.
+ * Nothing of q is evaluated before, and its rope factors are chosen. */
+void sequence_reuse(struct sequence *q);
+/* Remembers in the cache, if there is one, what is evaluated: all of it, or whole pages (between chunks
+ * and in an answer, before a sliding window leaves them behind). */
+void sequence_keep(const struct sequence *q);
+void sequence_keep_pages(struct sequence *q);
+/* Writes it to the cache's folder; a failure goes to the log. */
+void sequence_save(const struct sequence *q);
+/* A prompt has been evaluated: keeps it; and saves it where an answer would leave it behind. */
+void sequence_keep_prompt(const struct sequence *q);
 /* E_ARG for an id that the model has no row for. */
 slm_err sequence_check_ids(const struct runner *r, const int32_t *ids, size_t n, slm_why *why);
 /* Evaluates up to position `end` in chunks, with the logits of the last one when it is the sequence's

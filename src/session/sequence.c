@@ -1,9 +1,14 @@
 /* sequence.c - ids, how far they are evaluated, and going on and back in them.
  *
+ * With a prefix cache, what a sequence has evaluated is kept when a prompt ends, when an answer ends,
+ * and before anything of it is forgotten, so that the cache has all that the sequence ever had.
+ *
  * Models with two sets of rope factors (longrope): a sequence longer than original_context uses the
  * long ones for all of its positions, as the official code does when it evaluates it in one go. So
  * when a growing sequence crosses the switch it is evaluated again from the start, and counted in
  * q->reevaluated. slm_session_expect avoids that when the final length is known. */
+#include <stdio.h>
+
 #include "session/runner.h"
 
 slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why) {
@@ -14,6 +19,14 @@ slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why) {
     if (q->ids == NULL)
         TRY_OUT(fail_nomem(why, "the ids of a sequence", (size_t)r->shape.context * 4));
     TRY_OUT(kv_new(r->kv_pool, r->shape.context, r->shape.chunk, &q->kv, why));
+    if (r->shape.guesses > 0) {
+        struct draft_options o = { .lookup = true,
+                                   .model = r->shape.draft,
+                                   .max = r->shape.guesses,
+                                   .vocab = e->facts.m.vocab,
+                                   .context = r->shape.context };
+        TRY_OUT(drafter_new(&r->hooks, &o, &q->drafter, why));
+    }
     TRY_OUT(sampler_new(&r->hooks, e->facts.m.vocab, e->allowed, &q->sampler, why));
     return SLM_OK;
 out:
@@ -25,6 +38,7 @@ void sequence_close(struct sequence *q) {
     if (q->runner == NULL)
         return;
     sampler_free(q->sampler);
+    drafter_free(q->drafter);
     kv_free(q->kv);
     mem_free(&q->runner->hooks, q->ids);
     *q = (struct sequence){ 0 };
@@ -33,6 +47,8 @@ void sequence_close(struct sequence *q) {
 void sequence_clear(struct sequence *q) {
     kv_truncate(q->kv, 0);
     q->n = q->expect = q->reevaluated = 0;
+    q->n_guess = q->pages_kept = 0;
+    q->note = (struct prefix_note){ 0 };
     q->logits = q->rows = NULL;
 }
 
@@ -42,6 +58,8 @@ void sequence_rewind(struct sequence *q, uint32_t n) {
             kv_truncate(q->kv, 0);
         q->logits = NULL;
     }
+    if (q->pages_kept > kv_length(q->kv) / KV_PAGE)
+        q->pages_kept = kv_length(q->kv) / KV_PAGE;
 }
 
 void sequence_choose_rope(struct sequence *q, size_t length) {
@@ -54,6 +72,45 @@ void sequence_choose_rope(struct sequence *q, size_t length) {
     sequence_rewind(q, 0);
     q->long_rope = wanted;
 }
+
+/* ------------------------------------------------------------------ the prefix cache */
+
+void sequence_reuse(struct sequence *q) {
+    struct prefix_cache *c = q->runner->prefixes;
+    if (c != NULL && q->n > 1)
+        prefix_fetch(c, q->ids, (uint32_t)q->n - 1, q->long_rope, q->kv, &q->note);
+}
+
+void sequence_keep(const struct sequence *q) {
+    if (q->runner->prefixes != NULL && kv_length(q->kv) > 0)
+        prefix_keep(q->runner->prefixes, q->ids, q->kv);
+}
+
+void sequence_keep_pages(struct sequence *q) {
+    uint32_t pages = kv_length(q->kv) / KV_PAGE;
+    if (q->runner->prefixes != NULL && pages > q->pages_kept)
+        prefix_keep_full_pages(q->runner->prefixes, q->ids, q->kv);
+    q->pages_kept = pages;
+}
+
+void sequence_save(const struct sequence *q) {
+    const struct slm_hooks *h = &q->runner->hooks;
+    char line[sizeof((slm_why *)NULL)->message + 64];
+    slm_why why;
+    if (q->runner->shape.folder == NULL ||
+        prefix_save(q->runner->prefixes, q->ids, q->kv, &why) == SLM_OK || h->log == NULL)
+        return;
+    snprintf(line, sizeof line, "the prompt cache was not written: %s", why.message);
+    h->log(h->user, SLM_LOG_WARN, line);
+}
+
+void sequence_keep_prompt(const struct sequence *q) {
+    sequence_keep(q);
+    if (q->runner->engine->facts.m.window > 0)
+        sequence_save(q);
+}
+
+/* ------------------------------------------------------------------ evaluation */
 
 slm_err sequence_check_ids(const struct runner *r, const int32_t *ids, size_t n, slm_why *why) {
     uint32_t vocab = r->engine->facts.m.vocab;
@@ -78,6 +135,8 @@ slm_err sequence_evaluate_to(struct sequence *q, size_t end, prefill_fn on_prefi
         runner_begin(r);
         runner_add(r, q, n, done + n == q->n ? LOGITS_LAST : LOGITS_NONE);
         TRY(runner_run(r, why));
+        if (kv_length(q->kv) < end)
+            sequence_keep_pages(q);
     }
     if (on_prefill != NULL)
         on_prefill(user, end - first, end - first);

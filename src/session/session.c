@@ -3,15 +3,43 @@
 
 #include "session/runner.h"
 
+/* Guesses are ids, so both models must mean the same by them. Models of one family have rows beyond
+ * their tokens in numbers of their own: ids that one of them lacks do not matter. Cost: one comparison
+ * of texts per id. */
+static slm_err check_draft(const slm_engine *e, const slm_session *draft, slm_why *why) {
+    const struct tokenizer *mine = e->tokenizer, *its = draft->runner.engine->tokenizer;
+    if (mine == NULL || its == NULL)
+        return fail(why, SLM_E_MISMATCH, SLM_NO_OFFSET,
+                    "%s has no tokenizer: whether its ids are those of %s cannot be seen",
+                    mine == NULL ? e->name : draft->runner.engine->name,
+                    mine == NULL ? draft->runner.engine->name : e->name);
+    uint32_t size = tokenizer_size(mine), other = tokenizer_size(its);
+    for (uint32_t id = 0; id < size && id < other; id++) {
+        const char *a, *b;
+        size_t n, k;
+        if (token_text_of(mine, (int32_t)id, &a, &n) && token_text_of(its, (int32_t)id, &b, &k) &&
+            (n != k || memcmp(a, b, n) != 0))
+            return fail(
+                why, SLM_E_MISMATCH, SLM_NO_OFFSET,
+                "the draft model has another tokenizer: id %u is '%.*s' in %s and '%.*s' in "
+                "%s",
+                id, (int)(n < 40 ? n : 40), a, e->name, (int)(k < 40 ? k : 40), b,
+                draft->runner.engine->name);
+    }
+    return SLM_OK;
+}
+
 slm_err slm_session_open(const slm_engine *e, const slm_session_options *options, slm_session **out,
                          slm_why *why) {
     slm_session_options o;
     *out = NULL;
     TRY(session_settings(e, options, &o, why));
+    if (o.draft != NULL && o.guesses > 0)
+        TRY(check_draft(e, o.draft, why));
     slm_session *s = mem_zalloc(&e->hooks, 1, sizeof *s);
     if (s == NULL)
         return fail_nomem(why, "session", sizeof *s);
-    struct runner_shape shape = runner_shape_of(&o);
+    struct runner_shape shape = runner_shape_of(&e->facts.m, &o);
     s->logit_rows = o.logit_rows;
     atomic_init(&s->cancelled, false);
     slm_err err = runner_open(&s->runner, e, &shape, &s->cancelled, why);
@@ -65,6 +93,27 @@ void slm_session_expect(slm_session *s, size_t n) {
 
 /* ------------------------------------------------------------------ holding ids */
 
+/* Makes q hold what it can of ids [n] without evaluating: its own beginning as far as they have it in
+ * common (`same`), or what the cache has where that is not all it held. */
+static void take_over(struct sequence *q, const int32_t *ids, size_t n, size_t same) {
+    uint32_t held = kv_length(q->kv);
+    bool cut = same < held, cached = q->runner->prefixes != NULL;
+    q->note = (struct prefix_note){ 0 };
+    if (cut)
+        sequence_keep(q);
+    if (cut && same + 1 < n && cached)
+        sequence_rewind(q, 0);
+    else
+        sequence_rewind(q, (uint32_t)same);
+    if (same > 0 && kv_length(q->kv) == 0)
+        q->note = (struct prefix_note){ .common = (uint32_t)same, .miss = PREFIX_WINDOW_GONE };
+    memmove(q->ids, ids, n * sizeof *ids);
+    q->n = n;
+    sequence_choose_rope(q, n);
+    if (kv_length(q->kv) == 0)
+        sequence_reuse(q);
+}
+
 slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reused,
                      prefill_fn on_prefill, void *user, slm_why *why) {
     struct sequence *q = &s->sequence;
@@ -80,15 +129,16 @@ slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reuse
         same++;
     if (same == n && (evaluated > n || q->logits == NULL))
         same = n - 1; /* the logits of the last token are gone: evaluate it again */
-    sequence_rewind(q, (uint32_t)same);
-    memmove(q->ids, ids, n * sizeof *ids);
-    q->n = n;
-    sequence_choose_rope(q, n);
+    take_over(q, ids, n, same);
     if (reused != NULL)
         *reused = kv_length(q->kv);
     slm_err err = sequence_evaluate(q, on_prefill, user, why);
-    if (err != SLM_OK)
+    if (err == SLM_OK) {
+        sequence_keep_prompt(q);
+    } else {
         q->n = kv_length(q->kv);
+        sequence_keep(q);
+    }
     return err;
 }
 
