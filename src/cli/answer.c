@@ -396,10 +396,13 @@ void add_receipt(json_t *into, const struct cli *c, const struct loaded *m, cons
     json_object_set_new(into, "finish", json_string(finish_name(r->finish)));
     json_object_set_new(
         into, "usage",
-        json_pack("{s:I, s:I, s:I, s:I, s:I}", "prompt_tokens", (json_int_t)r->prompt_tokens,
-                  "cached_tokens", (json_int_t)r->reused_tokens, "output_tokens",
-                  (json_int_t)r->output_tokens, "reasoning_tokens", (json_int_t)r->reasoning_tokens,
-                  "reevaluated_tokens", (json_int_t)r->reevaluated_tokens));
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "prompt_tokens",
+                  (json_int_t)r->prompt_tokens, "cached_tokens", (json_int_t)r->reused_tokens,
+                  "output_tokens", (json_int_t)r->output_tokens, "reasoning_tokens",
+                  (json_int_t)r->reasoning_tokens, "reevaluated_tokens",
+                  (json_int_t)r->reevaluated_tokens, "disk_tokens", (json_int_t)r->disk_tokens,
+                  "guessed_tokens", (json_int_t)r->guessed_tokens, "accepted_tokens",
+                  (json_int_t)r->accepted_tokens));
     json_object_set_new(into, "timings",
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "load_ms", (double)m->load_ns / 1e6,
                                   "prefill_ms", (double)r->prefill_ns / 1e6, "decode_ms",
@@ -415,6 +418,11 @@ void add_receipt(json_t *into, const struct cli *c, const struct loaded *m, cons
         (json_int_t)slm_session_length(m->session), "dropped", 0, "cached",
         (json_int_t)r->reused_tokens, "seed", (json_int_t)r->sampling.seed, "think_closed",
         r->think_closed));
+    json_object_set_new(receipt, "speculate",
+                        json_string(opt_word(c, OPT_SPECULATE, 1) == 0 ? "off" : "lookup"));
+    json_object_set_new(receipt, "draft", m->draft_name ? json_string(m->draft_name) : json_null());
+    json_object_set_new(receipt, "cache_miss",
+                        r->cache_miss ? json_string(r->cache_miss) : json_null());
     json_object_set_new(receipt, "exact", json_boolean(opt_set(c, OPT_EXACT)));
     json_object_set_new(receipt, "sampling", sampling_json(&r->sampling));
     json_object_set_new(into, "receipt", receipt);

@@ -226,7 +226,12 @@ struct loaded {
     slm_info info;
     slm_session *session;
     slm_plan plan;
-    uint64_t allowed; /* memory that was free for the model before it was loaded */
+    struct found draft_found; /* --draft */
+    slm_engine *draft_engine;
+    slm_session *draft;     /* NULL: none */
+    const char *draft_name; /* lives with its engine */
+    uint64_t draft_bytes;   /* planned for it */
+    uint64_t allowed;       /* memory that was free for the model before it was loaded */
     uint64_t load_ns;
     struct progress progress;
     struct cli *cli;

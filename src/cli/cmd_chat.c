@@ -192,7 +192,7 @@ static void show_stats(struct chat *chat) {
     const slm_result *r = &chat->last;
     out_printf(o, "model     %s, %s, %s\n", model_title(&chat->m), chat->m.info.types,
                chat->m.info.isa);
-    out_printf(o, "memory    %s planned\n", format_bytes(chat->m.plan.total, a, sizeof a));
+    out_printf(o, "memory    %s planned\n", format_bytes(chat->m.plan.total + chat->m.draft_bytes, a, sizeof a));
     out_printf(o, "context   %s of %s tokens used\n",
                format_count(slm_session_length(chat->m.session), a, sizeof a),
                format_count(slm_session_context(chat->m.session), b, sizeof b));
@@ -208,6 +208,17 @@ static void show_stats(struct chat *chat) {
                format_count(r->reasoning_tokens, d, sizeof d),
                r->decode_ns ? (double)r->output_tokens * 1e9 / (double)r->decode_ns : 0.0,
                (unsigned long long)r->sampling.seed);
+    if (r->guessed_tokens)
+        out_printf(o, "guesses   %s, %s of them right%s%s\n",
+                   format_count(r->guessed_tokens, a, sizeof a),
+                   format_count(r->accepted_tokens, b, sizeof b),
+                   chat->m.draft_name ? ", with " : "",
+                   chat->m.draft_name ? chat->m.draft_name : "");
+    if (r->disk_tokens)
+        out_printf(o, "cache     %s tokens from the folder\n",
+                   format_count(r->disk_tokens, a, sizeof a));
+    if (r->cache_miss)
+        out_printf(o, "cache     not all of the prompt: %s\n", r->cache_miss);
 }
 
 static void set_think(struct chat *chat, const char *word) {

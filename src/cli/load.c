@@ -67,6 +67,10 @@ slm_session_options session_options(const struct cli *c) {
     o.chunk = (uint32_t)opt_int(c, OPT_CHUNK, 0);
     o.threads = (unsigned)opt_int(c, OPT_THREADS, 0);
     o.sequences = (uint32_t)opt_int(c, OPT_SEQUENCES, 0);
+    enum command_id command = c->options.command;
+    if (opt_word(c, OPT_SPECULATE, 1) == 0 || command == CMD_BENCH || command == CMD_LOGITS)
+        o.speculate = SLM_SPECULATE_OFF;
+    o.prompt_cache = opt_text(c, OPT_PROMPT_CACHE);
     return o;
 }
 
@@ -190,6 +194,41 @@ int model_open(struct cli *c, const char *name, unsigned need, unsigned want, st
     return EXIT_DONE;
 }
 
+/* A session on the draft model, as long as the longest that the main one may get; its memory comes
+ * first, from what the main one may take. */
+static int open_draft(struct cli *c, struct loaded *m, uint32_t context) {
+    slm_engine_options o = engine_options(c, NULL);
+    slm_session_options s = session_options(c);
+    slm_info info = { .size = sizeof info };
+    slm_plan plan = { .size = sizeof plan };
+    slm_why why;
+    if (s.speculate == SLM_SPECULATE_OFF)
+        return report_usage(c, NULL, "--draft and --speculate off exclude each other");
+    int code = find_model(c, opt_text(c, OPT_DRAFT), &m->draft_found);
+    if (code != EXIT_DONE)
+        return code;
+    o.need = o.want = SLM_WEIGHTS | SLM_TOKENIZER;
+    o.id_hint = m->draft_found.id;
+    slm_err err = open_found(&m->draft_found, &o, &m->draft_engine, &why);
+    if (err != SLM_OK)
+        return report_error(c, AT_LOAD, err, &why, NULL);
+    slm_engine_info(m->draft_engine, &info);
+    s.context = context < info.context ? context : info.context;
+    s.speculate = SLM_SPECULATE_OFF;
+    s.prompt_cache = NULL;
+    s.max_bytes = m->allowed;
+    err = slm_engine_plan(m->draft_engine, &s, &plan, &why);
+    if (err == SLM_OK)
+        err = slm_session_open(m->draft_engine, &s, &m->draft, &why);
+    if (err != SLM_OK)
+        return report_error(c, AT_WORK, err, &why,
+                            "leave out --draft\n--context N    a smaller one");
+    m->draft_name = info.name;
+    m->draft_bytes = plan.total;
+    m->allowed -= plan.total;
+    return EXIT_DONE;
+}
+
 int model_session(struct cli *c, struct loaded *m) {
     slm_session_options o = session_options(c);
     slm_why why;
@@ -197,7 +236,14 @@ int model_session(struct cli *c, struct loaded *m) {
     if (opt_set(c, OPT_CONTEXT)) {
         int64_t asked = opt_int(c, OPT_CONTEXT, 0);
         o.context = asked > UINT32_MAX ? UINT32_MAX : (uint32_t)asked;
-    } else {
+    }
+    if (opt_set(c, OPT_DRAFT)) {
+        int code = open_draft(c, m, opt_set(c, OPT_CONTEXT) ? o.context : cap);
+        if (code != EXIT_DONE)
+            return code;
+        o.draft = m->draft;
+    }
+    if (!opt_set(c, OPT_CONTEXT)) {
         o.context = context_within(m->engine, &o, cap, m->allowed);
         if (o.context == 0)
             return refuse_memory(c, m, m->engine, cap < 256 ? cap : 256);
@@ -222,10 +268,13 @@ void model_close(struct loaded *m) {
     signals_watch(NULL);
     if (m->session)
         slm_session_close(m->session);
+    slm_session_close(m->draft);
+    slm_engine_close(m->draft_engine);
     slm_engine_close(m->engine);
+    found_free(&m->draft_found);
     found_free(&m->found);
-    m->session = NULL;
-    m->engine = NULL;
+    m->session = m->draft = NULL;
+    m->engine = m->draft_engine = NULL;
 }
 
 void note_model(const struct cli *c, const struct loaded *m) {

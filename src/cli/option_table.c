@@ -158,6 +158,16 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_STOP] = { "stop", 0, ARG_TEXT, 0, 0, "TEXT", NULL,
                    "end before TEXT would be written; may be repeated", GROUP_ANSWER, ANSWERS,
                    true },
+    [OPT_SPECULATE] = { "speculate", 0, ARG_ENUM, 0, 0, "off|lookup", "lookup",
+                        "guess tokens from what was written before and check several at a time; "
+                        "the text is the same",
+                        GROUP_MACHINE, ANSWERS, false },
+    [OPT_DRAFT] = { "draft", 0, ARG_TEXT, 0, 0, "MODEL", NULL,
+                    "a smaller model with the same tokenizer that guesses too; the text is the same",
+                    GROUP_MACHINE, ANSWERS, false },
+    [OPT_PROMPT_CACHE] = { "prompt-cache", 0, ARG_FILE, 0, 0, "DIR", NULL,
+                           "keep what prompts were evaluated to in DIR and begin there next time",
+                           GROUP_MACHINE, ANSWERS, false },
     [OPT_ECHO] = { "echo", 0, ARG_FLAG, 0, 0, NULL, NULL, "print the given text first",
                    GROUP_ANSWER, ON(COMPLETE), false },
 

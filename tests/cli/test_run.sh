@@ -138,6 +138,30 @@ try 'the answer is not' grep -q $'\033\\[0m' "$work/out"
 on_terminal "NO_COLOR=1 $slm run demo 'What is 47 * 36?'"
 result "$(! grep -q $'\033\\[[0-9]*m' "$work/out" && grep -q '\[thinking\]' "$work/out" && echo 0 || echo 1)" 'NO_COLOR is honoured'
 
+# guesses and the prompt cache change nothing but the receipt
+field() { python3 -c 'import json, sys
+d = json.load(open(sys.argv[1]))
+for k in sys.argv[2].split("."): d = d[k]
+print(d)' "$work/out" "$1"; }
+repeats='one two three four five six one two three four five six one two three four'
+run complete demo "$repeats" -n 60 --speculate off
+cp "$work/out" "$work/unguessed"
+run complete demo "$repeats" -n 60
+try 'guesses do not change the text' cmp "$work/unguessed" "$work/out"
+run complete demo "$repeats" -n 60 --draft demo
+try 'nor does a draft model' cmp "$work/unguessed" "$work/out"
+run complete demo "$repeats" -n 60 --draft demo --json
+result "$([ "$(field receipt.draft)" = demo ] && [ "$(field usage.guessed_tokens)" -ge "$(field usage.accepted_tokens)" ] && echo 0 || echo 1)" 'the receipt tells the draft model'
+run complete demo x --draft demo --speculate off
+ends 'a draft model without guessing' 2
+run run demo 'What is 47 * 36?' --prompt-cache "$work/kv" --json
+result "$([ "$(field usage.cached_tokens)" -eq 0 ] && [ "$(field receipt.cache_miss)" != None ] && echo 0 || echo 1)" 'the first time nothing is reused, and why is told'
+run run demo 'What is 47 * 36?' --prompt-cache "$work/kv" --json
+result "$([ "$(field usage.disk_tokens)" -eq 17 ] && [ "$(field answer)" = 1692 ] && [ "$(field receipt.cache_miss)" = None ] && echo 0 || echo 1)" 'the second time all but one token comes from the folder'
+run run demo x --prompt-cache Makefile/x
+ends 'a folder that cannot be made' 1
+says 'a folder that cannot be made' 'Makefile'
+
 # a reader that goes away ends the program quietly
 timeout 60 "$slm" complete demo x --temp 1 -n 900 2>"$work/err" </dev/null | head -c 1 >/dev/null
 statuses=("${PIPESTATUS[@]}")
