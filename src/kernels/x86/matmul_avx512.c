@@ -31,13 +31,14 @@ INLINE __m512i start(int offset, __m512i nsum) {
 }
 
 /* Asks for the panel's bytes some chunks ahead. Full tiles compute for so long that the processor's
- * own prefetchers, which follow the loads, come too late; with fewer tokens they are better left
- * alone (docs/internals/kernels.md has the measurements). Past the last panel nothing happens. */
+ * own prefetchers, which follow the loads, come too late. Smaller ones are bound by memory: there it
+ * helps where levels have to be unpacked and costs a little where they do not
+ * (docs/internals/kernels.md has the measurements). Past the last panel nothing happens. */
 #define PREFETCH_BYTES 4096
 #define PREFETCH_TOKENS 8
 INLINE void prefetch(const struct traits k, int np, int nt, const uint8_t *const *panels,
                      size_t at) {
-    if (nt < PREFETCH_TOKENS)
+    if (nt < PREFETCH_TOKENS && k.form == FORM_8)
         return;
     UNROLL
     for (int p = 0; p < np; p++) {
