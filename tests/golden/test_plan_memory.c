@@ -5,7 +5,10 @@
  * some tokens, and reports the peak of its resident memory (VmHWM; it counts mapped pages of files
  * too) above what it had before. Both must agree within 5 %: with panels in memory, with panels that
  * are written to a file, and with that file found. So at no time is the model file in memory beside
- * its panels. */
+ * its panels.
+ *
+ * A long context with five sliding layers to a full one is looked at apart: what is filled after the
+ * windows are full may only cost the full layer's rows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -138,7 +141,7 @@ static void put_metadata(struct writing *g) {
     const struct shape *s = g->s;
     assert_int_equal(gguf_put_str(g->w, "general.architecture", s->arch, strlen(s->arch)), SLM_OK);
     put_u32(g, "block_count", s->layers);
-    put_u32(g, "context_length", 8192);
+    put_u32(g, "context_length", s->context > 8192 ? s->context : 8192);
     put_u32(g, "embedding_length", s->hidden);
     put_u32(g, "feed_forward_length", s->ffn);
     put_u32(g, "attention.head_count", s->heads);
@@ -475,12 +478,113 @@ static void test_folder(void **state_unused) {
     check_shape(&shapes[3]);
 }
 
+/* ------------------------------------------------------------------ a long context */
+
+#define FULL_WINDOWS 2048 /* positions after which no sliding layer takes more memory */
+
+static const struct shape long_shape = { "16384 positions, windows of 256 in five layers of six",
+                                         "gemma3",
+                                         NULL,
+                                         DT_Q8_0,
+                                         DT_Q8_0,
+                                         6,
+                                         256,
+                                         4,
+                                         4,
+                                         256,
+                                         512,
+                                         8000,
+                                         256,
+                                         false,
+                                         16384,
+                                         256,
+                                         SLM_KV_BF16 };
+
+/* Fills some positions, then the whole context; *out: what resident memory grew by in between. */
+static bool fill_long(const char *path, const struct shape *s, uint64_t *out) {
+    slm_engine_options o = slm_engine_default();
+    slm_session_options so = session_of(s);
+    slm_engine *e = NULL;
+    slm_session *session = NULL;
+    slm_why why;
+    o.need = o.want = SLM_WEIGHTS;
+    o.threads = 2;
+    if (slm_engine_open(path, &o, &e, &why) != SLM_OK ||
+        slm_session_open(e, &so, &session, &why) != SLM_OK)
+        return failed(&why);
+    int32_t *ids = malloc(s->context * sizeof *ids);
+    for (size_t i = 0; i < s->context; i++)
+        ids[i] = (int32_t)(rnd() % s->vocab);
+    if (slm_session_sync(session, ids, FULL_WINDOWS, NULL, &why) != SLM_OK)
+        return failed(&why);
+    uint64_t before = status_bytes("VmRSS:");
+    if (slm_session_sync(session, ids, s->context, NULL, &why) != SLM_OK)
+        return failed(&why);
+    out[0] = status_bytes("VmRSS:") - before;
+    slm_session_close(session);
+    slm_engine_close(e);
+    free(ids);
+    return true;
+}
+
+/* *out: bytes that the plan has for keys and values. */
+static bool plan_cache(const char *path, const struct shape *s, uint64_t *out) {
+    slm_engine_options o = slm_engine_default();
+    slm_session_options so = session_of(s);
+    slm_engine *e = NULL;
+    slm_plan p = { .size = sizeof p };
+    slm_why why;
+    o.need = o.want = 0;
+    if (slm_engine_open(path, &o, &e, &why) != SLM_OK ||
+        slm_engine_plan(e, &so, &p, &why) != SLM_OK)
+        return failed(&why);
+    slm_engine_close(e);
+    out[0] = p.kv;
+    out[1] = p.total;
+    return true;
+}
+
+static void test_long(void **state_unused) {
+    (void)state_unused;
+    const struct shape *s = &long_shape;
+    char path[512];
+    uint64_t peak = 0, grown[2] = { 0 }, plan[2] = { 0 }, less = 0;
+    if (SANITIZED || (test_isa() != NULL && strcmp(test_isa(), "ref") == 0)) {
+        print_message("# skip memory is not measured under sanitizers and with the reference "
+                      "kernels\n");
+        skip();
+    }
+    print_message("# %s\n", s->name);
+    uint64_t row = (uint64_t)s->kv_heads * s->head_dim * 2 * 2; /* of a layer; two bytes each */
+    uint64_t full = row * s->context, later = row * (s->context - FULL_WINDOWS);
+    uint64_t windows = 5 * row * (s->window + s->chunk);
+    assert_true(temp_file(path, sizeof path, "plan-long.gguf", "", 0));
+    write_file(s, path);
+    assert_true(in_child(plan_cache, path, s, &less, plan));
+    print_message("# cache: planned %.1f MB; full layer %.1f, windows with a chunk %.1f\n",
+                  (double)plan[0] / 1e6, (double)full / 1e6, (double)windows / 1e6);
+    /* whole pages of the cache, and its tables */
+    assert_true(plan[0] >= full + windows && plan[0] <= full + windows + windows / 2);
+    assert_true(in_child(fill_long, path, s, &peak, grown));
+    print_message(
+        "# all: planned %.1f MB, measured %.1f MB; after %d positions: full layer %.1f MB, "
+        "measured %.1f MB\n",
+        (double)plan[1] / 1e6, (double)peak / 1e6, FULL_WINDOWS, (double)later / 1e6,
+        (double)grown[0] / 1e6);
+    assert_true((double)grown[0] < (1.0 + TOLERANCE) * (double)later);
+    assert_true((double)grown[0] > (1.0 - TOLERANCE) * (double)later);
+    assert_true((double)peak < (1.0 + TOLERANCE) * (double)plan[1]);
+    assert_true((double)peak > (1.0 - TOLERANCE) * (double)plan[1]);
+    remove(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_sliding),
         cmocka_unit_test(test_separate_output),
         cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
