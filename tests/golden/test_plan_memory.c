@@ -65,6 +65,8 @@ static const struct shape shapes[] = {
       128, 3072, 70000, 0, true, 900, 512, SLM_KV_Q8 },
     { "bfloat16, real vocabulary", "qwen3", "tokenizers/qwen3", DT_BF16, DT_BF16, 3, 512, 8, 4, 128,
       1536, 151936, 0, false, 600, 0, SLM_KV_BF16 },
+    { "a long context, five layers of six with windows", "gemma3", NULL, DT_Q8_0, DT_Q8_0, 6, 256,
+      4, 4, 256, 512, 8000, 256, false, 16384, 256, SLM_KV_BF16 },
 };
 
 /* ------------------------------------------------------------------ the file */
@@ -482,24 +484,6 @@ static void test_folder(void **state_unused) {
 
 #define FULL_WINDOWS 2048 /* positions after which no sliding layer takes more memory */
 
-static const struct shape long_shape = { "16384 positions, windows of 256 in five layers of six",
-                                         "gemma3",
-                                         NULL,
-                                         DT_Q8_0,
-                                         DT_Q8_0,
-                                         6,
-                                         256,
-                                         4,
-                                         4,
-                                         256,
-                                         512,
-                                         8000,
-                                         256,
-                                         false,
-                                         16384,
-                                         256,
-                                         SLM_KV_BF16 };
-
 /* Fills some positions, then the whole context; *out: what resident memory grew by in between. */
 static bool fill_long(const char *path, const struct shape *s, uint64_t *out) {
     slm_engine_options o = slm_engine_default();
@@ -546,7 +530,7 @@ static bool plan_cache(const char *path, const struct shape *s, uint64_t *out) {
 
 static void test_long(void **state_unused) {
     (void)state_unused;
-    const struct shape *s = &long_shape;
+    const struct shape *s = &shapes[4];
     char path[512];
     uint64_t peak = 0, grown[2] = { 0 }, plan[2] = { 0 }, less = 0;
     if (SANITIZED || (test_isa() != NULL && strcmp(test_isa(), "ref") == 0)) {
