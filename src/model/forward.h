@@ -73,7 +73,8 @@ struct forward {
     const struct forward_taps *taps;
     atomic_bool broken; /* a number is not finite */
     bool few;           /* rows <= FEW_ROWS */
-    bool stopped;       /* written in a phase, read by all after it */
+    /* written in a phase, read by all after it, by those that lag during the next */
+    atomic_bool stopped;
 };
 
 /* A thread inside forward_run. All threads pass the same phases, so that a phase is found by counting;

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-static slm_engine *demo;
+static slm_engine *twin;
 
 static slm_batch *open_batch(const slm_engine *e, uint32_t places, uint32_t chunk,
                              unsigned threads) {
@@ -104,6 +104,10 @@ static void test_same_bits(void **state) {
         run_all(e, 1, 16, 1, 0);
         slm_engine_close(e);
     }
+    slm_engine *demo = ask_engine("demo", NULL);
+    prepare(demo);
+    run_all(demo, 4, 23, 2, 3);
+    slm_engine_close(demo);
 }
 
 /* ------------------------------------------------------------------ coming and going */
@@ -112,10 +116,10 @@ static void test_same_bits(void **state) {
  * and the others do not notice. */
 static void test_cancel_midway(void **state) {
     (void)state;
-    prepare(demo);
+    prepare(twin);
     for (unsigned who = 0; who < 4; who++)
         for (size_t j = 1; j < 8; j += 5) {
-            slm_batch *b = open_batch(demo, 6, 40, 1);
+            slm_batch *b = open_batch(twin, 6, 40, 1);
             memset(got, 0, sizeof got);
             for (unsigned k = 0; k < 6; k++) {
                 got[k].stop_after = k == who && j % 2 ? j : 0;
@@ -151,9 +155,9 @@ static bool on_prefill(void *user, size_t done, size_t total) {
 /* While the prompt is read: by the callback, by name, by closing. */
 static void test_cancel_prompt(void **state) {
     (void)state;
-    prepare(demo);
+    prepare(twin);
     for (int how = 0; how < 4; how++) {
-        slm_batch *b = open_batch(demo, 2, 32, 1);
+        slm_batch *b = open_batch(twin, 2, 32, 1);
         size_t limit = how == 0 ? 64 : 1000;
         memset(got, 0, sizeof got);
         got[1].r.finish = SLM_FINISH_STOP;
@@ -216,9 +220,9 @@ static void add_next(void *user, uint64_t id, const slm_result *r, slm_err err,
 
 static void test_added_from_done(void **state) {
     (void)state;
-    prepare(demo);
+    prepare(twin);
     memset(got, 0, sizeof got);
-    chain = (struct chain){ .b = open_batch(demo, 2, 50, 1) };
+    chain = (struct chain){ .b = open_batch(twin, 2, 50, 1) };
     struct heard first = { .done = 0 };
     slm_request r = {
         .size = sizeof r, .ids = asks[0].ids, .n = 1, .on_done = add_next, .user = &first
@@ -237,9 +241,9 @@ static void test_added_from_done(void **state) {
 /* Cancelling all ends those that run, not those that their ends bring in. */
 static void test_cancel_all(void **state) {
     (void)state;
-    prepare(demo);
+    prepare(twin);
     memset(got, 0, sizeof got);
-    chain = (struct chain){ .b = open_batch(demo, 4, 50, 1) };
+    chain = (struct chain){ .b = open_batch(twin, 4, 50, 1) };
     struct heard first[2] = { { .done = 0 }, { .done = 0 } };
     for (unsigned k = 0; k < 2; k++) {
         slm_request r = { .size = sizeof r,
@@ -269,9 +273,9 @@ static void add_while_closing(void *user, uint64_t id, const slm_result *r, slm_
 
 static void test_close(void **state) {
     (void)state;
-    prepare(demo);
+    prepare(twin);
     memset(got, 0, sizeof got);
-    chain.b = open_batch(demo, 2, 64, 1);
+    chain.b = open_batch(twin, 2, 64, 1);
     slm_request r = { .size = sizeof r,
                       .ids = asks[0].ids,
                       .n = asks[0].n,
@@ -294,12 +298,12 @@ static void test_close(void **state) {
  * two prompts of equal length are done together; a short one before a long one. */
 static void test_nobody_waits(void **state) {
     (void)state;
-    prepare(demo);
-    slm_batch *b = open_batch(demo, 6, 16, 1);
+    prepare(twin);
+    slm_batch *b = open_batch(twin, 6, 16, 1);
     memset(got, 0, sizeof got);
     struct ask a[6];
     for (unsigned k = 0; k < 6; k++) {
-        ask_make(&a[k], k < 2 ? 2 : 1, 2500); /* one token, or 150 */
+        ask_make(&a[k], k < 2 ? 2 : 1, ask_vocab(twin)); /* one token, or 150 */
         a[k].o = slm_generate_default();
         a[k].o.ignore_stop_ids = true;
         a[k].o.speculate = SLM_SPECULATE_OFF; /* a token a step, not more */
@@ -330,8 +334,8 @@ static void test_nobody_waits(void **state) {
 
 static void test_refused(void **state) {
     (void)state;
-    prepare(demo);
-    slm_batch *b = open_batch(demo, 2, 64, 1);
+    prepare(twin);
+    slm_batch *b = open_batch(twin, 2, 64, 1);
     struct ask a = asks[0];
     struct heard h = { .done = 0 };
     static int32_t many[ASK_CONTEXT + 1];
@@ -370,12 +374,12 @@ static void test_refused(void **state) {
     slm_batch_close(b);
     slm_session_options o = slm_session_default();
     o.sequences = 1000000;
-    assert_int_equal(slm_batch_open(demo, &o, &b, &why), SLM_E_ARG);
+    assert_int_equal(slm_batch_open(twin, &o, &b, &why), SLM_E_ARG);
     assert_null(b);
     o.sequences = 4;
     o.context = 512;
     o.max_bytes = 1000000;
-    assert_int_equal(slm_batch_open(demo, &o, &b, &why), SLM_E_MEMORY);
+    assert_int_equal(slm_batch_open(twin, &o, &b, &why), SLM_E_MEMORY);
 }
 
 /* A token whose embedding is no number breaks the pass of everybody; only its request ends. */
@@ -543,8 +547,8 @@ static void *cancel_at_random(void *arg) {
 /* For ThreadSanitizer above all. */
 static void test_cancel_from_a_thread(void **state) {
     (void)state;
-    prepare(demo);
-    slm_batch *b = open_batch(demo, 4, 32, 2);
+    prepare(twin);
+    slm_batch *b = open_batch(twin, 4, 32, 2);
     pthread_t t;
     memset(got, 0, sizeof got);
     atomic_store(&over, false);
@@ -566,13 +570,13 @@ static void test_cancel_from_a_thread(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    demo = ask_engine("demo", NULL);
+    twin = ask_engine("qwen3-0.6b", NULL);
     return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
-    slm_engine_close(demo);
+    slm_engine_close(twin);
     return 0;
 }
 

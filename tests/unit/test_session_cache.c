@@ -225,10 +225,10 @@ static void test_on_disk(void **state) {
         }
         slm_engine_close(e);
         /* a model with other weights does not take what is there */
-        e = ask_engine(m == 0 ? "qwen3-0.6b" : "demo", NULL);
+        e = ask_engine(ask_models[m == 0], NULL);
         s = open_session(e, 0, folder);
         for (size_t i = 0; i < talks[0].n; i++)
-            talks[0].ids[i] %= 500;
+            talks[0].ids[i] %= 300;
         assert_int_equal(answer(s, &talks[0], &h), 0);
         assert_int_equal(h.r.disk_tokens, 0);
         slm_session_close(s);
@@ -271,7 +271,7 @@ static void run_talks(slm_batch *b, unsigned first, unsigned end) {
 
 static void test_in_batches(void **state) {
     (void)state;
-    for (size_t m = 0; m < ARRAY_LEN(ask_models); m++) {
+    for (size_t m = 1; m < ARRAY_LEN(ask_models); m += 2) { /* windows; two ropes */
         slm_engine *e = ask_engine(ask_models[m], NULL);
         slm_session_options o = slm_session_default();
         slm_batch *b;
@@ -372,20 +372,20 @@ static void test_memory(void **state) {
     slm_engine *e = ask_engine("gemma-3-270m-it", &counted.hooks);
     make_talks(e);
     for (unsigned k = 0; k < TALKS; k++)
-        talks[k].o.on_token = NULL, talks[k].o.on_text = NULL, talks[k].o.max_tokens = 90;
+        talks[k].o.on_token = NULL, talks[k].o.on_text = NULL, talks[k].o.max_tokens = 20;
     slm_session *s = open_session(e, plenty, NULL);
     seen = 0;
     talks[0].o.on_token = watch;
     assert_int_equal(slm_session_sync(s, talks[0].ids, talks[0].n, NULL, NULL), SLM_OK);
     assert_int_equal(slm_generate(s, &talks[0].o, NULL, NULL), SLM_OK);
-    assert_true(seen == 90 && at_first == at_last);
+    assert_true(seen == 20 && at_first == at_last);
     slm_session_close(s);
     talks[0].o.on_token = NULL;
     size_t before = counted.requests, at_rest = counted.live, well = 0;
     assert_int_equal(life(e), SLM_OK);
     size_t requests = counted.requests - before;
     for (int once = 0; once < 2; once++)
-        for (size_t k = 1; k <= requests; k++) {
+        for (size_t k = 1; k <= requests; k += k < 24 ? 1 : 3) {
             empty_folder();
             counted.fail_at = counted.requests + k;
             counted.once = once;
@@ -436,7 +436,7 @@ static struct bytes bytes = { .hooks = { .size = sizeof bytes.hooks,
 
 static void test_plan(void **state) {
     (void)state;
-    for (size_t m = 1; m < 3; m++) {
+    for (size_t m = 0; m < 2; m++) {
         slm_engine *e = ask_engine(ask_models[m], &bytes.hooks);
         for (int batch = 0; batch < 2; batch++) {
             slm_session_options o = slm_session_default();

@@ -201,7 +201,7 @@ static void test_going_on(void **state) {
 /* A callback that stops, and one answer without guesses. */
 static void test_stopped_and_switched_off(void **state) {
     (void)state;
-    slm_engine *e = ask_engine("demo", NULL);
+    slm_engine *e = ask_engine("qwen3-0.6b", NULL);
     prepare(e, ask_vocab(e));
     slm_session *a = open_session(e, SLM_SPECULATE_OFF, 32, 0, 1),
                 *b = open_session(e, SLM_SPECULATE_LOOKUP, 32, 0, 1);
@@ -242,7 +242,7 @@ static void test_think_budget(void **state) {
     slm_engine *e = ask_engine("demo", NULL);
     slm_session *a = open_session(e, SLM_SPECULATE_OFF, 32, 0, 1),
                 *b = open_session(e, SLM_SPECULATE_LOOKUP, 32, 0, 1);
-    for (uint32_t budget = 1; budget < 24; budget++) {
+    for (uint32_t budget = 1; budget < 24; budget += 3) {
         struct ask ask = { .o = slm_generate_default() };
         int32_t *ids;
         assert_int_equal(slm_render_ids(e, hello, sizeof hello - 1, NULL, &ids, &ask.n,
@@ -354,7 +354,7 @@ static size_t run_batch(const slm_engine *e, uint32_t places, uint32_t chunk, ui
 
 static void test_batches(void **state) {
     (void)state;
-    for (size_t m = 0; m < ARRAY_LEN(ask_models); m++) {
+    for (size_t m = 1; m < ARRAY_LEN(ask_models); m += 2) { /* windows; two ropes */
         slm_engine *e = ask_engine(ask_models[m], NULL);
         prepare(e, ask_vocab(e));
         mode = RIGHT;
@@ -387,7 +387,7 @@ static bool watch(void *user, int32_t id, float logprob) {
 static void test_no_allocation(void **state) {
     (void)state;
     test_hooks_init(&counted, 0);
-    slm_engine *e = ask_engine("demo", &counted.hooks);
+    slm_engine *e = ask_engine("qwen3-0.6b", &counted.hooks);
     prepare(e, ask_vocab(e));
     slm_session *s = open_session(e, SLM_SPECULATE_LOOKUP, 32, 15, 1);
     for (int g = 0; g < GUESSERS; g++) {
