@@ -66,9 +66,9 @@ static void good_lines(void **state) {
     assert_true(parse(&p, "-c 512 run demo x"));
     assert_int_equal(p.values[OPT_CONTEXT].integer, 512);
     options_free(&p);
-    assert_true(parse(&p, "bench demo -n 4 -p 8 -r 2 -d 0 -b 16"));
+    assert_true(parse(&p, "bench demo -n 4 -p 8 -r 2 -d 0,64 -b 1,16"));
     assert_int_equal(p.values[OPT_BENCH_OUTPUT].integer, 4);
-    assert_int_equal(p.values[OPT_BENCH_BATCH].integer, 16);
+    assert_string_equal(p.values[OPT_BENCH_BATCH].text, "1,16");
     assert_false(p.values[OPT_CHUNK].set);
     assert_false(p.values[OPT_MAX_TOKENS].set);
     options_free(&p);
