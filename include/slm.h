@@ -211,6 +211,7 @@ typedef struct slm_info {
     uint32_t suggested_output;
     size_t n_tensors, n_meta;
     const char *packed; /* "memory", "written" (a file in packed_dir, now), "cached" (it was there); NULL: nothing is */
+    const char *tools;  /* how the model is told of tools and calls them: "hermes", "smollm3", "phi4", "gemma-prompt"; NULL: not at all */
 } slm_info;
 /* Pointers live as long as the engine. */
 SLM_API slm_err slm_engine_info(const slm_engine *engine, slm_info *out);
@@ -301,7 +302,9 @@ SLM_API slm_err slm_decode(const slm_engine *engine, const int32_t *ids, size_t 
 /* ------------------------------------------------------------------ conversations */
 
 /* A conversation is JSON text: {"messages":[{"role","content",...}], "kwargs":{...}}; kwargs go to
- * the template (tools, enable_thinking, ...); add_generation_prompt is true unless given. */
+ * the template as they are (enable_thinking, ...); add_generation_prompt is true unless given.
+ * slm_render and slm_render_ids show the template exactly these; slm_prompt_make takes the richer
+ * document below and makes of it what the model's template needs. */
 typedef struct slm_render_options {
     size_t size;
     int64_t date; /* what templates that print the date see: seconds since the epoch of a calendar
@@ -319,6 +322,92 @@ SLM_API slm_err slm_render(const slm_engine *engine, const char *request, size_t
  * in_thinking, if not NULL: whether the prompt ends inside a thinking block. */
 SLM_API slm_err slm_render_ids(const slm_engine *engine, const char *request, size_t n, const slm_render_options *options,
                                int32_t **ids, size_t *n_ids, bool *in_thinking, slm_why *why);
+
+/* ------------------------------------------------------------------ constraints: what may be written */
+
+/* A language that an answer has to be of, compiled to an automaton over the model's tokens. Constant once
+ * compiled; may be shared by threads and answers. Every answer that ends by itself is of the language:
+ * what cannot be compiled is an error, never an answer without the constraint. */
+typedef struct slm_constraint slm_constraint;
+enum slm_constraint_kind {
+    SLM_CONSTRAINT_SCHEMA,  /* JSON Schema, draft 2020-12 or 7: JSON text */
+    SLM_CONSTRAINT_JSON,    /* any JSON object; text is not looked at */
+    SLM_CONSTRAINT_CHOICES, /* one of the strings of a JSON array */
+    SLM_CONSTRAINT_REGEX    /* all of the answer matches the regular expression (ECMA-262 without look-around
+                               and back references) */
+};
+typedef struct slm_constraint_options {
+    size_t size;
+    uint32_t max_nodes;     /* of the automaton; 0: 200,000 */
+    uint64_t max_bytes;     /* of memory; 0: 64 MiB */
+    uint64_t max_ns;        /* for compiling; 0: 2 s */
+    bool any_whitespace;    /* between JSON tokens; false: ", " and ": " as most models were trained on */
+} slm_constraint_options;
+SLM_API slm_constraint_options slm_constraint_default(void);
+/* text [n] borrowed for the call. E_FORMAT for what is no schema or expression (with the byte offset),
+ * E_UNSUPPORTED naming a keyword that is not supported and its place, E_BUDGET naming the budget,
+ * E_ARG, E_NOMEM; E_NOTFOUND without a tokenizer. */
+SLM_API slm_err slm_constraint_open(const slm_engine *engine, enum slm_constraint_kind kind, const char *text, size_t n,
+                                    const slm_constraint_options *options, slm_constraint **out, slm_why *why);
+/* After every answer that uses it. */
+SLM_API void slm_constraint_close(slm_constraint *constraint);
+
+/* ------------------------------------------------------------------ prompts: requests made ready */
+
+/* A request is one JSON document for every interface; names and shapes are those of OpenAI's chat API:
+ *   "messages"    [{"role","content",...}]: roles system, developer, user, assistant, tool; content a string
+ *                 or parts {"type":"text","text"}; of assistants also "reasoning_content" and "tool_calls";
+ *                 of tools "tool_call_id" and "name"
+ *   "tools"       [{"type":"function","function":{"name","description","parameters"}}]
+ *   "tool_choice" "auto" | "none" | "required" | {"type":"function","function":{"name"}}
+ *   "parallel_tool_calls"  false: one call at most
+ *   "think"       true | false; absent: as the model does by itself. E_ARG for a model that cannot
+ *   "format"      {"type":"text"} | {"type":"json_object"} | {"type":"json_schema","schema":{...}} |
+ *                 {"type":"choices","choices":[...]} | {"type":"regex","pattern":"..."}
+ *   "kwargs"      go to the template as they are
+ * Another name is E_ARG. The model is told of tools in the way it was trained for, calls and results of
+ * the history are replayed in its own form, and what the answer has to be is compiled. */
+typedef struct slm_prompt slm_prompt;
+typedef struct slm_prompt_info {
+    size_t size;
+    const int32_t *ids;  /* [n] */
+    size_t n;
+    const char *text;    /* [n_text] as rendered */
+    size_t n_text;
+    bool in_thinking;    /* it ends inside a thinking block */
+    bool no_think;       /* thinking was switched off */
+    bool thinks;         /* the answer may begin with thinking */
+    size_t n_tools;      /* that the model was told of */
+    bool constrained;    /* the answer, or its calls, have to be of a language */
+    const char *warnings;/* what was understood differently than it was said, one per line; NULL: nothing */
+} slm_prompt_info;
+/* request [n] borrowed for the call. Errors as slm_render_ids and slm_constraint_open; E_ARG names the
+ * part of the request that cannot be. */
+SLM_API slm_err slm_prompt_make(const slm_engine *engine, const char *request, size_t n,
+                                const slm_render_options *options, slm_prompt **out, slm_why *why);
+/* Pointers live as long as the prompt. */
+SLM_API slm_err slm_prompt_get(const slm_prompt *prompt, slm_prompt_info *out);
+/* After every answer that uses it. */
+SLM_API void slm_prompt_free(slm_prompt *prompt);
+
+/* The parser of answers by itself: text of an answer (reasoning included) to its parts, for whoever has
+ * the text from elsewhere. Gives the same as generating does, however the text is cut. */
+enum slm_part { SLM_PART_ANSWER, SLM_PART_REASONING };
+/* One call of a tool: complete, and valid JSON. arguments [n] is an object, "{}" when the model gave none. */
+typedef struct slm_tool_call {
+    size_t size;
+    size_t index; /* in this answer, from 0 */
+    const char *name, *arguments;
+    size_t n_name, n_arguments;
+} slm_tool_call;
+typedef struct slm_answer_events {
+    bool (*on_text)(void *user, enum slm_part part, const char *text, size_t n); /* may be NULL */
+    bool (*on_call)(void *user, const slm_tool_call *call);                      /* may be NULL */
+    void *user;
+} slm_answer_events;
+/* *n_malformed (may be NULL): calls that were no calls and came as text. E_CANCELLED: a callback said so. */
+SLM_API slm_err slm_answer_parse(const slm_prompt *prompt, const char *text, size_t n, const slm_answer_events *events,
+                                 size_t *n_malformed, slm_why *why);
 
 /* ------------------------------------------------------------------ session: one sequence */
 
@@ -362,7 +451,6 @@ SLM_API slm_err slm_session_truncate(slm_session *session, size_t n, slm_why *wh
 /* Logits after the last token, float [vocab]; NULL when the session is empty. */
 SLM_API const float *slm_session_logits(const slm_session *session);
 
-enum slm_part { SLM_PART_ANSWER, SLM_PART_REASONING };
 enum slm_finish {
     SLM_FINISH_STOP,      /* a stop id: the model ended its turn */
     SLM_FINISH_STRING,    /* a stop string */
@@ -370,6 +458,24 @@ enum slm_finish {
     SLM_FINISH_CONTEXT,   /* the context is full */
     SLM_FINISH_CANCELLED  /* a callback or slm_session_cancel */
 };
+
+/* A chosen token and what else was likely, under the model (temperature 1, no filters, no constraint). */
+struct slm_likely {
+    int32_t id;
+    float logprob;
+};
+typedef struct slm_choice {
+    size_t size;
+    int32_t id;
+    float logprob;      /* of a prompt's first token: NAN */
+    size_t position;    /* in the sequence */
+    bool stop;          /* a stop id: the answer ends before it */
+    bool forced;        /* it was the only one possible, and not sampled */
+    enum slm_part part; /* where its text goes */
+    const struct slm_likely *top; /* [n_top] most likely first; ties by id */
+    size_t n_top;
+} slm_choice;
+enum { SLM_TOP_MOST = 20 };
 
 typedef struct slm_generate_options {
     size_t size;
@@ -392,6 +498,16 @@ typedef struct slm_generate_options {
     bool (*on_prefill)(void *user, size_t done, size_t total);
     void *user;
     enum slm_speculate speculate; /* OFF: not for this answer */
+    /* What the answer belongs to; borrowed until it has ended. Sets in_thinking and no_think, gives calls
+     * of tools to on_call instead of on_text, and holds the answer to the prompt's format. slm_chat sets it. */
+    const slm_prompt *prompt;
+    const slm_constraint *constraint; /* the answer after the thinking is of this language; borrowed; E_ARG
+                                         beside a prompt that has one of its own */
+    /* A call of a tool, complete. Without it calls come as text, as the model wrote them. May be NULL. */
+    bool (*on_call)(void *user, const slm_tool_call *call);
+    /* Each chosen id, a stop id too, with the `top` (up to SLM_TOP_MOST) most likely ones. May be NULL. */
+    bool (*on_choice)(void *user, const slm_choice *choice);
+    uint32_t top;
 } slm_generate_options;
 SLM_API slm_generate_options slm_generate_default(void); /* default_sampling, split_thinking */
 
@@ -408,6 +524,8 @@ typedef struct slm_result {
     size_t disk_tokens;        /* of reused_tokens, read from the folder of the prompt cache */
     const char *cache_miss;    /* why not all of the prompt was reused, where more might have been (static
                                   text); NULL otherwise */
+    size_t calls, malformed_calls; /* of tools; malformed ones came as text */
+    size_t forced_tokens;          /* of output_tokens: the constraint left no choice, so none was sampled */
 } slm_result;
 
 /* Continues the sequence that the session holds (at least one token; E_STATE otherwise). A stop id is
@@ -419,6 +537,29 @@ SLM_API slm_err slm_generate(slm_session *session, const slm_generate_options *o
  * while the prompt is evaluated: E_CANCELLED; later: SLM_FINISH_CANCELLED. */
 SLM_API slm_err slm_chat(slm_session *session, const char *request, size_t n, const slm_generate_options *options,
                          slm_result *result, slm_why *why);
+
+/* Mean of the states after the final norm over ids [n], float out[hidden], not normalised: an embedding
+ * of the text as good as a model that was not trained for it gives. The session holds ids afterwards. */
+SLM_API slm_err slm_embed(slm_session *session, const int32_t *ids, size_t n, float *out, slm_why *why);
+
+/* ------------------------------------------------------------------ typed decisions */
+
+typedef struct slm_classify_options {
+    size_t size;
+    slm_render_options render;
+    bool by_length;       /* compare labels by the mean log-probability of their tokens, not the sum */
+    double temperature;   /* log-probabilities are divided by it before they are normalised; 0: 1 */
+    const double *bias;   /* [n_labels] added to them first, or NULL */
+} slm_classify_options;
+SLM_API slm_classify_options slm_classify_default(void);
+/* Probabilities of labels as answers to a request, from the model's own probabilities of their tokens.
+ * request [n] as for slm_prompt_make; thinking is off, where it can be. labels [n_labels] at least two, all
+ * different, none empty. logprob, probability: double [n_labels]; either may be NULL. result may be NULL.
+ * Cost: one prefill of what the session does not hold yet, and one pass over the tokens of all labels that
+ * they do not begin with in common. */
+SLM_API slm_err slm_classify(slm_session *session, const char *request, size_t n, const char *const *labels,
+                             size_t n_labels, const slm_classify_options *options, double *logprob,
+                             double *probability, slm_result *result, slm_why *why);
 
 /* ------------------------------------------------------------------ batch: many sequences */
 
@@ -451,6 +592,13 @@ typedef struct slm_request {
      * came. Both are valid during the call. May be NULL. */
     void (*on_done)(void *user, uint64_t id, const slm_result *result, slm_err err, const slm_why *why);
     void *user; /* of on_done */
+    /* Each id of the prompt with its log-probability after those before it and the `top` most likely ones
+     * (see slm_choice): all of the prompt is evaluated then, whatever the cache has. May be NULL. */
+    bool (*on_prompt)(void *user, const slm_choice *choice);
+    uint32_t prompt_top;
+    /* Receives the mean over the prompt of the states after the final norm, float [hidden]; the request
+     * then ends without writing anything. NULL: not wanted. */
+    float *mean_hidden;
 } slm_request;
 
 /* Takes a place. *id (may be NULL) names the request: from 1 on, never used again by this batch.
