@@ -65,7 +65,7 @@ PROGRAM_ASM := $(call sources,$(PROGRAM_FOLDERS),S)
 PUBLIC_HEADERS := $(sort $(wildcard include/*.h))
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/golden/test_*.c tests/kernels/*.c))
 # these link the program's own objects too, all but main
-CLI_TEST_SRC := $(sort $(wildcard tests/cli/test_*.c))
+CLI_TEST_SRC := $(sort $(wildcard tests/cli/test_*.c tests/server/test_*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_NAMES := $(notdir $(FUZZ_SRC:.c=))
 
@@ -85,7 +85,7 @@ GOLDEN_TESTS := $(call test_program,$(wildcard tests/golden/test_*.c))
 KERNEL_TESTS := $(call test_program,$(wildcard tests/kernels/*.c))
 REPLAY_TESTS := $(call test_program,$(FUZZ_SRC))
 TESTS := $(UNIT_TESTS) $(GOLDEN_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS)
-SCRIPT_TESTS := $(sort $(wildcard tests/cli/test_*.sh))
+SCRIPT_TESTS := $(sort $(wildcard tests/cli/test_*.sh tests/server/test_*.sh))
 BUILD_TESTS := $(sort $(wildcard tests/build/test_*.sh))
 RUN_TESTS := SLM_BUILD=$(BUILD) CC='$(CC)' $(PYTHON) tools/run_tests.py -j $(TEST_JOBS) \
     --logs $(BUILD)/logs

@@ -212,9 +212,17 @@ typedef struct slm_info {
     size_t n_tensors, n_meta;
     const char *packed; /* "memory", "written" (a file in packed_dir, now), "cached" (it was there); NULL: nothing is */
     const char *tools;  /* how the model is told of tools and calls them: "hermes", "smollm3", "phi4", "gemma-prompt"; NULL: not at all */
+    const char *chat_template;       /* its text; NULL: none */
+    const char *bos_text, *eos_text; /* as templates see them; NULL: unknown */
 } slm_info;
 /* Pointers live as long as the engine. */
 SLM_API slm_err slm_engine_info(const slm_engine *engine, slm_info *out);
+/* What answers, as 32 hexadecimal digits and a zero byte: from the numbers of the model, name, type, shape
+ * and both ends of every tensor, the sizes of its files, the chat template and the exactness it was opened
+ * with. A copy of a file is the same; another quantisation, fine-tune or template is not. No protection
+ * against somebody who makes files collide. E_NOTFOUND without a file of
+ * weights (loaded or not). Cost: two pages of each tensor. */
+SLM_API slm_err slm_engine_identity(const slm_engine *engine, char text[33], slm_why *why);
 
 typedef struct slm_tensor {
     size_t size;
@@ -298,6 +306,10 @@ SLM_API slm_err slm_encode(const slm_engine *engine, const char *text, size_t n,
  * range. */
 SLM_API slm_err slm_decode(const slm_engine *engine, const int32_t *ids, size_t n, bool skip_special, char **text,
                            size_t *n_text, slm_why *why);
+/* Bytes that one id stands for (control tokens: their name), which need not be whole characters: *bytes
+ * [*n] lives as long as the engine and has no zero byte behind it; *n is 0 for an id that stands for nothing.
+ * E_ARG for an id out of range, E_NOTFOUND without a tokenizer. */
+SLM_API slm_err slm_token_bytes(const slm_engine *engine, int32_t id, const char **bytes, size_t *n);
 
 /* ------------------------------------------------------------------ conversations */
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/reader.h"
 #include "session/runner.h"
 
@@ -56,9 +57,27 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
     i.packed = e->bound ? packed_names[e->net.packed_from] : NULL;
     i.sampling = e->sampling;
     i.sampling_no_think = e->sampling_no_think;
+    i.chat_template = e->chat_source;
+    i.bos_text = e->bos_text;
+    i.eos_text = e->eos_text;
     i.n_tensors = e->tensors != NULL ? e->tensors->n : 0;
     i.n_meta = e->tensors != NULL && e->tensors->gguf != NULL ? gguf_count(e->tensors->gguf) : 0;
     return result_give(out, &i, sizeof i);
+}
+
+slm_err slm_engine_identity(const slm_engine *e, char text[33], slm_why *why) {
+    uint64_t id[2];
+    struct hash h;
+    if (e->tensors == NULL || !e->has_facts)
+        return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "this model has no file of weights");
+    net_identity(e->tensors, &e->facts, id);
+    hash_init(&h, id[0]);
+    hash_add_u64(&h, id[1]);
+    hash_add_u64(&h, e->exact);
+    hash_add(&h, e->chat_source, e->chat_size);
+    hash_end(&h, id);
+    snprintf(text, 33, "%016llx%016llx", (unsigned long long)id[0], (unsigned long long)id[1]);
+    return SLM_OK;
 }
 
 slm_err slm_engine_tensor(const slm_engine *e, size_t i, slm_tensor *out) {

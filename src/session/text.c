@@ -43,6 +43,18 @@ slm_err slm_decode(const slm_engine *e, const int32_t *ids, size_t n, bool skip_
     return err;
 }
 
+slm_err slm_token_bytes(const slm_engine *e, int32_t id, const char **bytes, size_t *n) {
+    const char *s = "";
+    size_t len = 0;
+    TRY(want_tokenizer(e, NULL));
+    if (id < 0 || (uint32_t)id >= tokenizer_size(e->tokenizer))
+        return SLM_E_ARG;
+    bool there = token_text_of(e->tokenizer, id, &s, &len);
+    *bytes = there ? s : "";
+    *n = there ? len : 0;
+    return SLM_OK;
+}
+
 /* The request with add_generation_prompt set; *kwargs is a new reference. */
 static slm_err parse_request(const char *request, size_t n, json_t **root, json_t **kwargs,
                              slm_why *why) {
