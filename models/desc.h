@@ -47,7 +47,38 @@ enum slot {
     SLOT_COUNT
 };
 
-#define NAME_ALIASES 3 /* spellings of one tensor name in Hugging Face files; "%u" is the layer */
+/* The roles of an image tower's tensors. d its width, f its feed-forward width, P values of a patch
+ * (3 x patch x patch), n patches, H hidden of the text part. A vector after a matrix is its bias. */
+enum vision_slot {
+    VISION_PATCH,                      /* [d, P] */
+    VISION_PATCH_BIAS,                 /* [d] */
+    VISION_POSITION,                   /* [n, d] */
+    VISION_POST_NORM,                  /* [d] */
+    VISION_POST_NORM_BIAS,             /* [d] */
+    VISION_SOFT_NORM,                  /* [d] */
+    VISION_PROJECTION,                 /* [d, H]: the other way round than matrices are */
+    VISION_LAYER_FIRST,                /* from here on: one per layer */
+    VISION_NORM1 = VISION_LAYER_FIRST, /* [d] */
+    VISION_NORM1_BIAS,                 /* [d] */
+    VISION_Q,                          /* [d, d] */
+    VISION_Q_BIAS,                     /* [d] */
+    VISION_K,                          /* [d, d] */
+    VISION_K_BIAS,                     /* [d] */
+    VISION_V,                          /* [d, d] */
+    VISION_V_BIAS,                     /* [d] */
+    VISION_O,                          /* [d, d] */
+    VISION_O_BIAS,                     /* [d] */
+    VISION_NORM2,                      /* [d] */
+    VISION_NORM2_BIAS,                 /* [d] */
+    VISION_UP,                         /* [f, d] */
+    VISION_UP_BIAS,                    /* [f] */
+    VISION_DOWN,                       /* [d, f] */
+    VISION_DOWN_BIAS,                  /* [d] */
+    VISION_SLOT_COUNT
+};
+
+#define NAME_ALIASES 3   /* spellings of one tensor name in Hugging Face files; "%u" is the layer */
+#define VISION_ALIASES 2 /* the same of an image tower */
 #define VISION_PREFIXES 6 /* beginnings of names of an image tower and its projector */
 
 /* What the vendor's configuration class assumes where config.json is silent; 0 means that the key
@@ -57,6 +88,15 @@ struct config_defaults {
     double theta, theta_sliding, eps;
     bool head_dim_divides; /* a missing head_dim is hidden / heads (else it is head_dim above) */
     bool tied;
+};
+
+/* Numbers of an image tower: square pictures of `image` pixels in patches of `patch`, `layers` blocks
+ * of LayerNorm, full attention and a feed-forward part with the tanh form of GELU, all with biases;
+ * then the mean over squares of patches gives `tokens` rows for the text part. */
+struct vision {
+    uint32_t hidden, layers, heads, ffn, image, patch, tokens; /* image 0: there is no tower */
+    float eps;                                                 /* of its LayerNorms */
+    int32_t begin, end, soft; /* ids around an image and at the place of each of its rows */
 };
 
 struct family {
@@ -86,6 +126,11 @@ struct family {
     const char *hf_names[SLOT_COUNT][NAME_ALIASES]; /* unused slots NULL */
     const char *gguf_names[SLOT_COUNT];
     const char *vision_prefixes[VISION_PREFIXES]; /* ends with NULL if shorter */
+    struct vision
+        vision_defaults; /* image 0: the family has no towers; layers and widths 0: as above */
+    const char *hf_vision[VISION_SLOT_COUNT][VISION_ALIASES];
+    const char *gguf_vision[VISION_SLOT_COUNT];
+    const char *gguf_projector; /* clip.projector_type of GGUF files of the tower */
 };
 
 struct rope_scaling {
@@ -152,6 +197,7 @@ struct model {
         bool set;
     } sampling_no_think;
     uint32_t suggested_output; /* tokens; 0 none published */
+    struct vision vision;      /* of zeros: reads text alone */
     struct card card;
 };
 

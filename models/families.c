@@ -13,6 +13,10 @@
 #define HF_LAYER(rest) HF_TOP("layers.%u." rest)
 #define HF_OUTPUT                                                                                  \
     { "lm_head.weight", "language_model.lm_head.weight", NULL }
+/* An image tower, old and new spelling. */
+#define HF_TOWER(rest) { "vision_tower.vision_model." rest, "model.vision_tower.vision_model." rest }
+#define HF_TOWER_LAYER(rest) HF_TOWER("encoder.layers.%u." rest)
+#define HF_PROJECTOR(rest) { "multi_modal_projector." rest, "model.multi_modal_projector." rest }
 #define GGUF_LAYER(rest) "blk.%u." rest ".weight"
 
 /* Names that all families share, and those of families with separate projections. */
@@ -76,6 +80,60 @@ const struct family family_gemma3 = {
     },
     .vision_prefixes = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
                          "model.multi_modal_projector.", "v.", "mm." },
+    /* Source: SiglipVisionConfig and Gemma3Config of the same library */
+    .vision_defaults = { .hidden = 768, .layers = 12, .heads = 12, .ffn = 3072, .image = 224, .patch = 16,
+                         .tokens = 256, .eps = 1e-6f, .begin = 255999, .end = 256000, .soft = 262144 },
+    .gguf_projector = "gemma3",
+    .hf_vision = {
+        [VISION_PATCH] = HF_TOWER("embeddings.patch_embedding.weight"),
+        [VISION_PATCH_BIAS] = HF_TOWER("embeddings.patch_embedding.bias"),
+        [VISION_POSITION] = HF_TOWER("embeddings.position_embedding.weight"),
+        [VISION_POST_NORM] = HF_TOWER("post_layernorm.weight"),
+        [VISION_POST_NORM_BIAS] = HF_TOWER("post_layernorm.bias"),
+        [VISION_NORM1] = HF_TOWER_LAYER("layer_norm1.weight"),
+        [VISION_NORM1_BIAS] = HF_TOWER_LAYER("layer_norm1.bias"),
+        [VISION_Q] = HF_TOWER_LAYER("self_attn.q_proj.weight"),
+        [VISION_Q_BIAS] = HF_TOWER_LAYER("self_attn.q_proj.bias"),
+        [VISION_K] = HF_TOWER_LAYER("self_attn.k_proj.weight"),
+        [VISION_K_BIAS] = HF_TOWER_LAYER("self_attn.k_proj.bias"),
+        [VISION_V] = HF_TOWER_LAYER("self_attn.v_proj.weight"),
+        [VISION_V_BIAS] = HF_TOWER_LAYER("self_attn.v_proj.bias"),
+        [VISION_O] = HF_TOWER_LAYER("self_attn.out_proj.weight"),
+        [VISION_O_BIAS] = HF_TOWER_LAYER("self_attn.out_proj.bias"),
+        [VISION_NORM2] = HF_TOWER_LAYER("layer_norm2.weight"),
+        [VISION_NORM2_BIAS] = HF_TOWER_LAYER("layer_norm2.bias"),
+        [VISION_UP] = HF_TOWER_LAYER("mlp.fc1.weight"),
+        [VISION_UP_BIAS] = HF_TOWER_LAYER("mlp.fc1.bias"),
+        [VISION_DOWN] = HF_TOWER_LAYER("mlp.fc2.weight"),
+        [VISION_DOWN_BIAS] = HF_TOWER_LAYER("mlp.fc2.bias"),
+        [VISION_SOFT_NORM] = HF_PROJECTOR("mm_soft_emb_norm.weight"),
+        [VISION_PROJECTION] = HF_PROJECTOR("mm_input_projection_weight"),
+    },
+    .gguf_vision = {
+        [VISION_PATCH] = "v.patch_embd.weight",
+        [VISION_PATCH_BIAS] = "v.patch_embd.bias",
+        [VISION_POSITION] = "v.position_embd.weight",
+        [VISION_POST_NORM] = "v.post_ln.weight",
+        [VISION_POST_NORM_BIAS] = "v.post_ln.bias",
+        [VISION_NORM1] = "v.blk.%u.ln1.weight",
+        [VISION_NORM1_BIAS] = "v.blk.%u.ln1.bias",
+        [VISION_Q] = "v.blk.%u.attn_q.weight",
+        [VISION_Q_BIAS] = "v.blk.%u.attn_q.bias",
+        [VISION_K] = "v.blk.%u.attn_k.weight",
+        [VISION_K_BIAS] = "v.blk.%u.attn_k.bias",
+        [VISION_V] = "v.blk.%u.attn_v.weight",
+        [VISION_V_BIAS] = "v.blk.%u.attn_v.bias",
+        [VISION_O] = "v.blk.%u.attn_out.weight",
+        [VISION_O_BIAS] = "v.blk.%u.attn_out.bias",
+        [VISION_NORM2] = "v.blk.%u.ln2.weight",
+        [VISION_NORM2_BIAS] = "v.blk.%u.ln2.bias",
+        [VISION_UP] = "v.blk.%u.ffn_up.weight",
+        [VISION_UP_BIAS] = "v.blk.%u.ffn_up.bias",
+        [VISION_DOWN] = "v.blk.%u.ffn_down.weight",
+        [VISION_DOWN_BIAS] = "v.blk.%u.ffn_down.bias",
+        [VISION_SOFT_NORM] = "mm.soft_emb_norm.weight",
+        [VISION_PROJECTION] = "mm.input_projection.weight",
+    },
 };
 
 const struct family family_qwen3 = {

@@ -19,6 +19,8 @@ const struct model gemma_3_4b_it = {
     .stop = { 1, 106, -1 }, .tied = true, .think = THINK_NONE,
     .sampling = { .sample = true, .temperature = 1.0f, .top_p = 0.95f, .top_k = 64 },
     .suggested_output = 8192,
+    .vision = { .hidden = 1152, .layers = 27, .heads = 16, .ffn = 4304, .image = 896, .patch = 14,
+                .tokens = 256, .eps = 1e-6f, .begin = 255999, .end = 256000, .soft = 262144 },
     .card = {
         .title = "Gemma 3 4B it", .maker = "Google", .hub_id = "google/gemma-3-4b-it",
         .modalities = "text, images", .languages = "over 140",

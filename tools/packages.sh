@@ -20,6 +20,7 @@ ca-certificates      file /etc/ssl/certs/ca-certificates.crt
 test_packages='
 libcmocka-dev        module cmocka
 zlib1g-dev           module zlib
+libpng-dev           module libpng
 libmicrohttpd-dev    module libmicrohttpd
 g++                  command g++
 clang                command clang

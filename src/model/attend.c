@@ -1,7 +1,7 @@
 /* attend.c - attention of one layer over the cached keys and values.
  *
  * out[query] = softmax(scale * q.k + mask) v over the keys that the query's position may see: key <=
- * position, and on sliding layers key > position - window.
+ * position, and on sliding layers key > position - window. Rows of an image see all of it: key < until.
  *
  * Keys are taken in spans of SPAN positions that start at multiples of SPAN in the sequence. A span
  * gives each query a maximum, a sum and a mix of values, and a query's spans are merged in ascending
@@ -24,6 +24,7 @@ struct tile {
     uint32_t row;      /* in the batch, of the first token */
     uint32_t position; /* of the first token */
     uint32_t n_tokens, n_queries;
+    uint32_t end; /* of the positions that some token of it sees */
 };
 
 static uint32_t first_visible(const struct tile *t, uint32_t position) {
@@ -38,11 +39,11 @@ static uint32_t run_end(uint32_t at, uint32_t to) {
     return end < to ? end : to;
 }
 
-/* Columns that a query of this position may not see; [from, to) are scored, the rest up to `padded`
+/* Columns that a query of this place may not see; [from, to) are scored, the rest up to `padded`
  * never existed. */
 static void mask_row(const struct tile *t, float *scores, uint32_t start, uint32_t from,
-                     uint32_t to, uint32_t padded, uint32_t position) {
-    uint32_t low = first_visible(t, position), high = position + 1;
+                     uint32_t to, uint32_t padded, const struct row_place *place) {
+    uint32_t low = first_visible(t, place->position), high = place->until;
     uint32_t first = low > from ? low : from, end = high < to ? high : to;
     if (end < first)
         end = first = from;
@@ -60,9 +61,9 @@ static void span_results(const struct worker *w, const struct tile *t, uint32_t 
     const struct thread_scratch *s = w->s;
     const struct model *m = f->net->m;
     size_t d = m->head_dim;
-    uint32_t last = t->position + t->n_tokens - 1, low = first_visible(t, t->position);
+    uint32_t low = first_visible(t, t->position);
     uint32_t from = low > start ? low & ~1u : start, /* attn_mix wants an even one */
-        to = last + 1 < start + SPAN ? last + 1 : start + SPAN;
+        to = t->end < start + SPAN ? t->end : start + SPAN;
     uint32_t padded = (to - start + 15) / 16 * 16;
     float scale = model_attn_scale(m);
     for (uint32_t at = from, end; at < to; at = end) {
@@ -75,7 +76,7 @@ static void span_results(const struct worker *w, const struct tile *t, uint32_t 
     }
     for (uint32_t i = 0; i < t->n_queries; i++) {
         mask_row(t, s->scores + (size_t)i * SPAN, start, from, to, padded,
-                 t->position + i / f->group);
+                 &f->place[t->row + i / f->group]);
         attn_softmax(f->k, s->scores + (size_t)i * SPAN, padded, &s->span_max[i], &s->span_sum[i]);
     }
     memset(s->mixed, 0, t->n_queries * d * sizeof *s->mixed);
@@ -110,7 +111,7 @@ static void attend_tile(const struct worker *w, const struct tile *t) {
     const struct forward *f = w->f;
     const struct thread_scratch *s = w->s;
     size_t d = f->net->m->head_dim;
-    uint32_t last = t->position + t->n_tokens - 1;
+    uint32_t last = t->end - 1;
     gather_queries(w, t);
     for (uint32_t i = 0; i < t->n_queries; i++) {
         s->run_max[i] = -INFINITY;
@@ -155,6 +156,10 @@ static struct tile tile_at(const struct forward *f, uint32_t layer, uint32_t sli
     t.n_queries = t.n_tokens * f->group;
     t.row = f->slice_row[slice] + first;
     t.position = f->place[t.row].position;
+    for (uint32_t i = 0; i < t.n_tokens; i++) {
+        uint32_t until = f->place[t.row + i].until;
+        t.end = until > t.end ? until : t.end;
+    }
     return t;
 }
 

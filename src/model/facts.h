@@ -2,6 +2,8 @@
 #ifndef SLM_MODEL_FACTS_H
 #define SLM_MODEL_FACTS_H
 
+#include <jansson.h>
+
 #include "model/net.h"
 
 /* Sampling that the file recommends; a field counts when its flag is set. */
@@ -24,6 +26,11 @@ float long_rope_attention_factor(uint32_t context, uint32_t original);
  * (see net.h) and fills in the rest. own_name: what the file calls itself, or NULL. */
 slm_err facts_finish(struct facts *f, const char *own_name, const char *hint,
                      const struct file_sampling *s, slm_why *why);
+/* Checks the numbers of an image tower against each other, against limits, and, when the text part is a
+ * known model, against its table. */
+slm_err facts_check_vision(const struct facts *f, const struct vision *v, slm_why *why);
+/* facts_vision.c: vision_config and the image ids of a config.json. */
+slm_err facts_vision_config(struct facts *f, const json_t *root, slm_why *why);
 /* "gemma3, qwen3, ..." */
 void facts_list_families(char *out, size_t n);
 

@@ -457,7 +457,8 @@ static slm_err read_config(struct config *c, const json_t *generation, const cha
     json_str(&c->want, c->root, "_name_or_path", &path);
     TRY(c->want.err);
     const char *slash = path != NULL ? strrchr(path, '/') : NULL;
-    return facts_finish(c->f, slash != NULL ? slash + 1 : path, hint, &s, c->why);
+    TRY(facts_finish(c->f, slash != NULL ? slash + 1 : path, hint, &s, c->why));
+    return c->f->has_vision ? facts_vision_config(c->f, c->root, c->why) : SLM_OK;
 }
 
 slm_err facts_from_config(const struct slm_hooks *h, const char *config, size_t n,

@@ -146,9 +146,13 @@ static void embed_row(struct worker *w, uint32_t row, const struct row_out *out)
     const struct net *net = f->net;
     const struct row_place *p = &f->place[row];
     uint32_t pairs = net->m->rotary / 2;
-    matrix_row(f->k, &net->embed, (uint32_t)f->ids[row], out->x);
-    if (net->embed_scale != 1.0f)
-        scale_row(f->k, out->x, net->embed_scale, net->m->hidden);
+    if (p->soft != NULL) {
+        memcpy(out->x, p->soft, net->m->hidden * sizeof *out->x);
+    } else {
+        matrix_row(f->k, &net->embed, (uint32_t)f->ids[row], out->x);
+        if (net->embed_scale != 1.0f)
+            scale_row(f->k, out->x, net->embed_scale, net->m->hidden);
+    }
     if (!out->owner)
         return;
     if (f->taps != NULL && f->taps->embed != NULL)
@@ -364,6 +368,11 @@ static slm_err check_slice(const struct forward *f, const struct slice *slices, 
     if (kv->context > f->context)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "a sequence of %u positions, scratch for %u",
                     kv->context, f->context);
+    for (uint32_t j = 0; j < s->n && s->soft != NULL; j++)
+        if (s->soft[j].until > kv->length + s->n)
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "row %u of slice %zu sees %u positions, there are %u", j, i,
+                        s->soft[j].until, kv->length + s->n);
     if (s->long_rope && f->net->m->rope.kind != ROPE_LONG)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%s has no long rope factors", f->net->m->name);
     if (kv->long_rope >= 0 && kv->long_rope != (int8_t)s->long_rope)
@@ -389,9 +398,15 @@ static slm_err lay_out(struct forward *f, const struct slice *slices, size_t n_s
         units += (s->n + f->tile_tokens - 1) / f->tile_tokens * f->net->m->kv_heads;
         for (uint32_t j = 0; j < s->n; j++, row++) {
             bool wanted = s->rows == LOGITS_ALL || (s->rows == LOGITS_LAST && j + 1 == s->n);
+            uint32_t position = s->kv->length + j;
+            const struct soft_row *soft = s->soft != NULL ? &s->soft[j] : NULL;
             f->place[row] = (struct row_place){ .slice = (uint32_t)i,
-                                                .position = s->kv->length + j,
-                                                .logit = wanted ? (int32_t)logits++ : -1 };
+                                                .position = position,
+                                                .until = position + 1,
+                                                .logit = wanted ? (int32_t)logits++ : -1,
+                                                .soft = soft != NULL ? soft->x : NULL };
+            if (soft != NULL && soft->until > position)
+                f->place[row].until = soft->until;
         }
     }
     if (logits > f->max_logit_rows)
@@ -408,7 +423,7 @@ static slm_err lay_out(struct forward *f, const struct slice *slices, size_t n_s
 
 static slm_err check_ids(const struct forward *f, const int32_t *ids, slm_why *why) {
     for (uint32_t i = 0; i < f->n_rows; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= f->net->m->vocab)
+        if (f->place[i].soft == NULL && (ids[i] < 0 || (uint32_t)ids[i] >= f->net->m->vocab))
             return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
                         "id %d at place %u lies outside the vocabulary of %u", ids[i], i,
                         f->net->m->vocab);

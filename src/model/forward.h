@@ -31,7 +31,9 @@ struct thread_scratch {
 /* One row of the batch: which slice, which position. */
 struct row_place {
     uint32_t slice, position;
-    int32_t logit; /* row of the output, or -1 */
+    uint32_t until;    /* end of the positions that it sees */
+    int32_t logit;     /* row of the output, or -1 */
+    const float *soft; /* [H] in place of the embedding, or NULL */
 };
 
 struct forward {

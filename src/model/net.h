@@ -34,8 +34,9 @@ struct facts {
     const struct model *known; /* table row that it equals; NULL for a derived one */
     enum trust trust;
     bool from_gguf;
-    bool has_vision;    /* the model also has an image tower, which is not used */
-    struct arena arena; /* owns rope factors, pattern and names when they came from the file */
+    bool has_vision;      /* the model also has an image tower */
+    struct vision vision; /* its numbers, from config.json; zeros: not known from this file */
+    struct arena arena;   /* owns rope factors, pattern and names when they came from the file */
 };
 /* Both read a file's numbers, refuse what the engine does not compute (by name, E_UNSUPPORTED), and
  * compare with the known models: a file of the same family, layers, hidden, heads, ffn, vocabulary
@@ -79,7 +80,7 @@ struct net {
     struct layer *layers;  /* [m->layers] */
     bool norm_plus_one;    /* of this file (false for GGUF, which holds 1 + w) */
     bool interleaved_rope; /* q and k rows stand as pairs (2i, 2i + 1) in the matrices as bound */
-    bool has_vision;       /* the file holds an image tower (not bound) */
+    bool has_vision;       /* the file holds an image tower (bound by vision_bind) */
     float embed_scale;     /* 1, or sqrt(H) in float32 */
     bool exact;            /* PLAIN matrices, float32 everything */
     struct arena arena;    /* small things: norms as float32, layers */
@@ -93,8 +94,8 @@ typedef bool (*net_progress)(void *user, uint64_t done, uint64_t total);
 struct net_options {
     bool exact;
     const struct kernels *kernels;
-    struct pool *pool; /* for packing */
-    net_progress progress;  /* of packing: nothing is told when a file of panels is there */
+    struct pool *pool;     /* for packing */
+    net_progress progress; /* of packing: nothing is told when a file of panels is there */
     void *user;
     const char *packed_dir; /* folder of packed files (packed_file.h); NULL: panels are in memory */
 };
@@ -141,7 +142,7 @@ void kv_pool_on_full(struct kv_pool *pool, kv_reclaim fn, void *user);
  * no page. */
 slm_err kv_new(struct kv_pool *pool, uint32_t context, uint32_t chunk, struct kv **out,
                slm_why *why);
-void kv_free(struct kv *kv); /* gives its pages back */
+void kv_free(struct kv *kv);                                /* gives its pages back */
 uint64_t kv_bytes(const struct model *m, uint32_t context); /* of the table */
 uint32_t kv_length(const struct kv *kv);
 /* Pages of its own for positions [length, length + n): what is shared there is copied. E_MEMORY with
@@ -171,10 +172,10 @@ struct plan {
     uint64_t
         weights_file; /* bytes of tensors in the file that stay mapped and are read while running */
     uint64_t weights_packed; /* bytes of panels in memory */
-    uint64_t kv; /* pools of pages, and the sequences' tables */
-    uint64_t scratch;    /* of all sequences: rows, logits, per-thread, session_bytes */
-    uint64_t vocabulary; /* as requested */
-    uint64_t total;      /* expected peak of the process beyond its own code */
+    uint64_t kv;             /* pools of pages, and the sequences' tables */
+    uint64_t scratch;        /* of all sequences: rows, logits, per-thread, session_bytes */
+    uint64_t vocabulary;     /* as requested */
+    uint64_t total;          /* expected peak of the process beyond its own code */
 };
 /* From facts and the tensors of a file, which are bound for it and let go again. */
 slm_err plan_make(const struct facts *f, const struct tensors *t, const struct kernels *k,
@@ -194,12 +195,20 @@ void rope_row(const struct rope *r, char layer_kind, bool long_rope, uint32_t po
 
 /* ---- forward ---- */
 enum logit_rows { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL }; /* of a slice */
+/* A row that stands in place of an embedding: one of an image's. x NULL: the id's embedding. */
+struct soft_row {
+    const float *x; /* [H] borrowed for the run; not scaled */
+    uint32_t
+        until; /* the row sees positions before this one, all of them in the same slice or before
+                       it: those of its image. 0: its own and those before it */
+};
 /* Consecutive new positions of one sequence; the rows of a batch are its slices one after another. */
 struct slice {
     struct kv *kv;  /* grows by n */
     uint32_t n;     /* rows, >= 1; kv_length(kv) + n <= context */
     bool long_rope; /* ROPE_LONG models: this sequence uses the long factors */
     enum logit_rows rows;
+    const struct soft_row *soft; /* [n], or NULL: all rows are ids. Borrowed for the run */
 };
 struct forward_taps {  /* for goldens and `logits --hidden`; NULL pointers are skipped */
     float *embed;      /* [rows, H] */
