@@ -445,10 +445,13 @@ static void test_nested(void **state) {
         "\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":10240,\"model_type\":\"gemma3_"
         "text\",\"num_hidden_layers\":34,"
         "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024},"
-        "\"vision_config\":{\"hidden_size\":1152}}";
+        "\"vision_config\":{\"hidden_size\":1152,\"image_size\":896,\"intermediate_size\":4304,"
+        "\"num_attention_heads\":16,\"num_hidden_layers\":27,\"patch_size\":14}}";
     struct facts f;
     slm_why why;
     assert_int_equal(facts_from_config(NULL, text, strlen(text), NULL, 0, NULL, &f, &why), SLM_OK);
+    assert_int_equal(f.vision.layers, 27);
+    assert_int_equal(f.vision.tokens, 256);
     assert_string_equal(f.known->name, "gemma-3-4b-it");
     assert_int_equal(f.trust, TRUST_VERIFIED);
     assert_true(f.has_vision);
