@@ -461,6 +461,17 @@ static void test_nested(void **state) {
     assert_int_equal(f.m.vocab, 262208);
     assert_true(f.m.theta_sliding == 1e4f && f.m.attn_scale == 0.0625f);
     facts_free(&f);
+    /* another tower than the model's, and one that cannot be */
+    char other[sizeof text];
+    memcpy(other, text, sizeof text);
+    memcpy(strstr(other, "4304"), "4305", 4);
+    assert_int_equal(facts_from_config(NULL, other, strlen(other), NULL, 0, NULL, &f, &why),
+                     SLM_E_MISMATCH);
+    assert_non_null(strstr(why.message, "4305"));
+    memcpy(other, text, sizeof text);
+    memcpy(strstr(other, "\"patch_size\":14"), "\"patch_size\":13", 15);
+    assert_int_equal(facts_from_config(NULL, other, strlen(other), NULL, 0, NULL, &f, &why),
+                     SLM_E_FORMAT);
 }
 
 static void test_generation(void **state) {
