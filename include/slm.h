@@ -559,16 +559,25 @@ SLM_API slm_err slm_embed(slm_session *session, const int32_t *ids, size_t n, fl
 typedef struct slm_classify_options {
     size_t size;
     slm_render_options render;
-    bool by_length;       /* compare labels by the mean log-probability of their tokens, not the sum */
-    double temperature;   /* log-probabilities are divided by it before they are normalised; 0: 1 */
-    const double *bias;   /* [n_labels] added to them first, or NULL */
+    bool by_length;       /* compare labels by the mean log-probability of their tokens (the end of the turn is
+                             one of them), not the sum */
+    double temperature;   /* what is compared is divided by it before it is normalised; 0: 1 */
+    const double *bias;   /* [n_labels] added to it before that, or NULL */
 } slm_classify_options;
 SLM_API slm_classify_options slm_classify_default(void);
 /* Probabilities of labels as answers to a request, from the model's own probabilities of their tokens.
- * request [n] as for slm_prompt_make; thinking is off, where it can be. labels [n_labels] at least two, all
- * different, none empty. logprob, probability: double [n_labels]; either may be NULL. result may be NULL.
- * Cost: one prefill of what the session does not hold yet, and one pass over the tokens of all labels that
- * they do not begin with in common. */
+ * request [n] as for slm_prompt_make; a label is chosen without thinking: it is switched off where the model
+ * can, and the block closed at once where it always thinks. labels [n_labels] 2 to 4096, all different, none
+ * empty. logprob, probability: double [n_labels]; either may be NULL. result may be NULL; its output_tokens
+ * are the tokens of labels that were evaluated.
+ * logprob is that of the whole answer: the label's tokens behind the prompt, then the end of the turn, as the
+ * model itself has them; the sum of exp(logprob) tells how sure it is to answer with one of the labels at
+ * all. Both have the same bits for any order of labels, threads, chunks and whatever the session held.
+ * The session holds the prompt afterwards (without logits), so that the next request of the same beginning
+ * goes on from there. E_ARG for labels that are the same to the model, or a request that wants thinking or
+ * has a format; E_CONTEXT, E_ENCODING, E_CANCELLED; the others as slm_chat.
+ * Cost: one prefill of what the session does not hold yet, and one row for each token of the labels that
+ * they do not begin with in common, 1 + guesses rows in a pass. */
 SLM_API slm_err slm_classify(slm_session *session, const char *request, size_t n, const char *const *labels,
                              size_t n_labels, const slm_classify_options *options, double *logprob,
                              double *probability, slm_result *result, slm_why *why);

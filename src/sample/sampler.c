@@ -570,13 +570,20 @@ slm_err sampler_pick(struct sampler *s, const float *logits, const uint32_t *mas
     return SLM_OK;
 }
 
-float sampler_logprob(const struct sampler *s, const float *logits, int32_t id) {
-    double max = -INFINITY, sum = 0.0;
+void sampler_normal(const struct sampler *s, const float *logits, double *max, double *log_sum) {
+    double sum = 0.0;
+    *max = -INFINITY;
     for (uint32_t i = 0; i < s->vocab; i++)
-        if ((s->allowed == NULL || bit(s->allowed, i)) && (double)logits[i] > max)
-            max = (double)logits[i];
+        if ((s->allowed == NULL || bit(s->allowed, i)) && (double)logits[i] > *max)
+            *max = (double)logits[i];
     for (uint32_t i = 0; i < s->vocab; i++)
         if (s->allowed == NULL || bit(s->allowed, i))
-            sum += exp_below((double)logits[i] - max);
-    return (float)((double)logits[id] - max - log(sum));
+            sum += exp_below((double)logits[i] - *max);
+    *log_sum = log(sum);
+}
+
+float sampler_logprob(const struct sampler *s, const float *logits, int32_t id) {
+    double max, log_sum;
+    sampler_normal(s, logits, &max, &log_sum);
+    return (float)((double)logits[id] - max - log_sum);
 }

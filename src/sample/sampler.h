@@ -44,6 +44,8 @@ void sampler_accept(struct sampler *s, int32_t id);
 
 /* log of the probability that the logits alone give to id (temperature 1, no filters), over allowed ids */
 float sampler_logprob(const struct sampler *s, const float *logits, int32_t id);
+/* What that takes, for several ids of one row: it is logits[id] - max - log_sum. */
+void sampler_normal(const struct sampler *s, const float *logits, double *max, double *log_sum);
 
 /* The i-th number in [0, 1) of a seed: 53 bits of a counter-based generator (two rounds of the
  * SplitMix64 finaliser over seed and counter). */
