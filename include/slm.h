@@ -594,8 +594,9 @@ SLM_API slm_err slm_classify(slm_session *session, const char *request, size_t n
 typedef struct slm_batch slm_batch;
 
 /* Options as for a session: `sequences` places, each of `context` positions; `chunk` is the rows of one
- * pass over all of them (at least one for each place); logit_rows is not used. All memory is reserved
- * here. Errors as slm_session_open. */
+ * pass over all of them (at least one for each place); logit_rows is how many rows of logits one pass may
+ * give (at least one for each place), which bounds how fast prompts with on_prompt are read. All memory is
+ * reserved here. Errors as slm_session_open. */
 SLM_API slm_err slm_batch_open(const slm_engine *engine, const slm_session_options *options, slm_batch **out,
                                slm_why *why);
 /* Requests that still run end as cancelled: their on_done is called. */
@@ -606,20 +607,24 @@ typedef struct slm_request {
     const int32_t *ids; /* [n] the prompt, copied; n from 1 to the context */
     size_t n;
     /* How to answer (NULL: the defaults). Copied; stop strings, bias and `user` are borrowed until
-     * on_done. in_thinking is the caller's to set (slm_render_ids tells). */
+     * on_done, and so are its prompt and constraint. in_thinking is the caller's to set (slm_render_ids
+     * tells) where there is no prompt. */
     const slm_generate_options *options;
     /* The request has ended and its place is free again: called exactly once for each request that was
      * added. err as slm_chat returns it, with why (NULL when SLM_OK); the result is filled as far as it
      * came. Both are valid during the call. May be NULL. */
     void (*on_done)(void *user, uint64_t id, const slm_result *result, slm_err err, const slm_why *why);
     void *user; /* of on_done */
-    /* Each id of the prompt with its log-probability after those before it and the `top` most likely ones
-     * (see slm_choice): all of the prompt is evaluated then, whatever the cache has. May be NULL. */
+    /* Each id of the prompt with its log-probability after those before it and the `prompt_top` most likely
+     * ones (see slm_choice), under the logits that slm_session_append gives: all of the prompt is evaluated
+     * then, whatever the cache has. `user` is that of the request. false ends it as slm_batch_cancel would.
+     * May be NULL. */
     bool (*on_prompt)(void *user, const slm_choice *choice);
     uint32_t prompt_top;
     /* Receives the mean over the prompt of the states after the final norm, float [hidden]; the request
-     * then ends without writing anything. NULL: not wanted. */
+     * then ends as with prompt_only. The same bits as slm_embed gives. NULL: not wanted. */
     float *mean_hidden;
+    bool prompt_only; /* it ends when its prompt has been read, as SLM_FINISH_LENGTH, without writing */
 } slm_request;
 
 /* Takes a place. *id (may be NULL) names the request: from 1 on, never used again by this batch.

@@ -587,3 +587,24 @@ float sampler_logprob(const struct sampler *s, const float *logits, int32_t id) 
     sampler_normal(s, logits, &max, &log_sum);
     return (float)((double)logits[id] - max - log_sum);
 }
+
+float sampler_likely(const struct sampler *s, const float *logits, int32_t id,
+                     struct slm_likely *top, size_t *n_top) {
+    double max, log_sum;
+    size_t n = 0, room = *n_top;
+    sampler_normal(s, logits, &max, &log_sum);
+    for (uint32_t i = 0; i < s->vocab && room > 0; i++) {
+        if (s->allowed != NULL && !bit(s->allowed, i))
+            continue;
+        if (n == room && !(logits[i] > top[n - 1].logprob))
+            continue; /* ids rise, so an equal one comes later */
+        size_t at = n < room ? n++ : n - 1;
+        for (; at > 0 && logits[i] > top[at - 1].logprob; at--)
+            top[at] = top[at - 1];
+        top[at] = (struct slm_likely){ (int32_t)i, logits[i] }; /* a logit for now */
+    }
+    for (size_t k = 0; k < n; k++)
+        top[k].logprob = (float)((double)top[k].logprob - max - log_sum);
+    *n_top = n;
+    return (float)((double)logits[id] - max - log_sum);
+}

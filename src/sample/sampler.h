@@ -47,6 +47,12 @@ float sampler_logprob(const struct sampler *s, const float *logits, int32_t id);
 /* What that takes, for several ids of one row: it is logits[id] - max - log_sum. */
 void sampler_normal(const struct sampler *s, const float *logits, double *max, double *log_sum);
 
+/* The same, and the most likely ids of all with theirs: top [*n_top], most likely first, equal ones by
+ * id; *n_top becomes less where fewer ids are allowed. Cost: O(vocab), and for each id that enters the
+ * list O(n_top). */
+float sampler_likely(const struct sampler *s, const float *logits, int32_t id,
+                     struct slm_likely *top, size_t *n_top);
+
 /* The i-th number in [0, 1) of a seed: 53 bits of a counter-based generator (two rounds of the
  * SplitMix64 finaliser over seed and counter). */
 double sampler_uniform(uint64_t seed, uint64_t i);

@@ -5,10 +5,12 @@
  * beginning with another place each time; the pass runs; each whose ids are all evaluated chooses its
  * next one. Whether a sequence reads its prompt, goes on after a rope switch or writes is not a state
  * but follows from how much of it is pending. */
+#include <math.h>
 #include <string.h>
 
 #include "base/pool.h"
 #include "session/generation.h"
+#include "session/states.h"
 
 /* One request and its sequence. */
 struct place {
@@ -17,11 +19,14 @@ struct place {
     _Atomic uint64_t id;     /* of the request; 0: the place is free */
     _Atomic uint64_t cancel; /* the request that is to end; an old id means nothing */
     uint32_t rows;           /* in the pass at hand */
+    uint32_t from;           /* their first position */
+    uint32_t row_limit;      /* of its rows while each of them gives logits */
     bool prompted;           /* the prompt is evaluated */
     size_t n_prompt, reused;
     uint64_t added_ns, prompted_ns;
-    void (*on_done)(void *user, uint64_t id, const slm_result *r, slm_err err, const slm_why *why);
-    void *user;
+    struct slm_likely top[SLM_TOP_MOST]; /* of an id of the prompt */
+    double *sum; /* [hidden] of the prompt's states so far; owned, NULL: not wanted */
+    slm_request asked; /* callbacks and what is wanted; its ids and options are not looked at again */
 };
 
 struct slm_batch {
@@ -50,19 +55,27 @@ static size_t running(slm_batch *b) {
 
 /* Frees the place, then tells the caller, who may fill it again at once. */
 static void finish(struct place *p, slm_err err, const slm_why *why) {
+    const slm_request asked = p->asked;
     uint64_t id = atomic_load(&p->id);
-    generation_end(&p->g, true);
+    slm_why own;
+    slm_err end = generation_end(&p->g, true, &own);
+    if (err == SLM_OK && end != SLM_OK) {
+        err = end;
+        why = &own;
+    }
     slm_result r = p->g.r;
     uint64_t now = clock_ns(), prompted = p->prompted ? p->prompted_ns : now;
     r.prompt_tokens = p->n_prompt;
     r.reused_tokens = p->reused;
     r.prefill_ns = prompted - p->added_ns;
     r.decode_ns = now - prompted;
+    mem_free(&p->q.runner->hooks, p->sum);
+    p->sum = NULL;
     sequence_clear(&p->q);
     p->rows = 0;
     atomic_store(&p->id, 0);
-    if (p->on_done != NULL)
-        p->on_done(p->user, id, &r, err, err != SLM_OK ? why : NULL);
+    if (asked.on_done != NULL)
+        asked.on_done(asked.user, id, &r, err, err != SLM_OK ? why : NULL);
 }
 
 static void finish_cancelled(struct place *p) {
@@ -111,10 +124,29 @@ static void end_done(slm_batch *b) {
 
 /* ------------------------------------------------------------------ one pass */
 
+/* Whether each row of the place's prompt gives logits. */
+static bool shows_prompt(const struct place *p) {
+    return !p->prompted && p->asked.on_prompt != NULL;
+}
+
 /* Most rows that a sequence can use now. */
 static uint32_t wanted(const slm_batch *b, const struct place *p) {
     size_t pending = sequence_pending(&p->q);
-    return pending < b->runner.shape.chunk ? (uint32_t)pending : b->runner.shape.chunk;
+    uint32_t most = shows_prompt(p) ? p->row_limit : b->runner.shape.chunk;
+    return pending < most ? (uint32_t)pending : most;
+}
+
+/* Rows of logits are fewer than rows: each place has one, those whose prompt is shown share the rest. */
+static void share_logits(slm_batch *b) {
+    uint32_t left = b->runner.shape.kept, shown = 0;
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[i];
+        left -= !is_free(p);
+        shown += !is_free(p) && shows_prompt(p);
+    }
+    for (uint32_t i = 0; i < b->n_places && shown > 0; i++)
+        b->places[i].row_limit = 1 + left / shown < b->runner.shape.chunk ? 1 + left / shown
+                                                                          : b->runner.shape.chunk;
 }
 
 /* Shares `left` rows among the places that want more than they have. */
@@ -139,6 +171,7 @@ static void share(slm_batch *b, uint32_t left) {
 /* Rows of every place. shape.rows is at least the number of places, so each gets one at least. */
 static void lay_out(slm_batch *b) {
     uint32_t left = b->runner.shape.rows;
+    share_logits(b);
     for (uint32_t i = 0; i < b->n_places; i++) {
         struct place *p = &b->places[i];
         p->rows = 0;
@@ -164,34 +197,84 @@ static bool guess(slm_batch *b) {
             writers++;
     }
     for (uint32_t i = 0; i < b->n_places && most / writers > 1; i++)
-        if (b->places[i].rows > 0)
+        if (b->places[i].rows > 0 && b->places[i].prompted)
             generation_guess(&b->places[i].g, most / writers - 1);
     return writers < UINT32_MAX;
 }
 
 static void put(struct place *p) {
     bool whole = p->rows == sequence_pending(&p->q);
+    p->from = kv_length(p->q.kv);
     runner_add(p->q.runner, &p->q, p->rows,
-               p->q.n_guess > 0 ? LOGITS_ALL
-               : whole          ? LOGITS_LAST
-                                : LOGITS_NONE);
+               p->q.n_guess > 0 || shows_prompt(p) ? LOGITS_ALL
+               : whole                             ? LOGITS_LAST
+                                                   : LOGITS_NONE);
+}
+
+/* ------------------------------------------------------------------ what is asked of a prompt */
+
+/* Shows one id of the prompt; logits: of the row before it, NULL for the first. */
+static void show_prompt(struct place *p, size_t position, const float *logits) {
+    struct generation *g = &p->g;
+    slm_choice c = { .size = sizeof c,
+                     .id = p->q.ids[position],
+                     .logprob = NAN,
+                     .position = position,
+                     .part = SLM_PART_ANSWER };
+    if (g->refused)
+        return;
+    if (logits != NULL) {
+        c.top = p->top;
+        c.n_top = p->asked.prompt_top;
+        c.logprob = sampler_likely(p->q.sampler, logits, c.id, p->top, &c.n_top);
+    }
+    if (!p->asked.on_prompt(p->asked.user, &c))
+        g->refused = true;
+}
+
+/* Rows of the prompt, of positions [p->from, p->from + n), have been evaluated. */
+static void read_prompt(struct place *p, uint32_t n) {
+    size_t vocab = p->q.runner->engine->facts.m.vocab;
+    if (p->sum != NULL)
+        states_add(p->sum, p->q.states, n, p->q.runner->engine->facts.m.hidden);
+    if (p->asked.on_prompt == NULL)
+        return;
+    if (p->from == 0)
+        show_prompt(p, 0, NULL);
+    for (size_t i = 0; i < n && p->from + i + 1 < p->n_prompt; i++)
+        show_prompt(p, p->from + i + 1, p->q.rows + i * vocab);
+}
+
+static void end_prompt(struct place *p) {
+    const slm_generate_options *o = &p->g.o;
+    p->prompted = true;
+    sequence_keep_prompt(&p->q);
+    p->prompted_ns = clock_ns();
+    if (p->sum != NULL)
+        states_mean(p->sum, p->n_prompt, p->q.runner->engine->facts.m.hidden,
+                    p->asked.mean_hidden);
+    if (o->on_prefill != NULL)
+        o->on_prefill(o->user, p->n_prompt - p->reused, p->n_prompt - p->reused);
 }
 
 /* The rows of a place have been evaluated. */
 static void advance(struct place *p, uint64_t pass_ns) {
-    const slm_generate_options *o = &p->g.o;
+    uint32_t rows = p->rows;
     slm_why why;
     p->rows = 0;
+    if (!p->prompted)
+        read_prompt(p, rows);
     if (sequence_pending(&p->q) > 0) {
         sequence_keep_pages(&p->q);
+        if (p->g.refused)
+            finish_cancelled(p);
         return;
     }
-    if (!p->prompted) {
-        p->prompted = true;
-        sequence_keep_prompt(&p->q);
-        p->prompted_ns = clock_ns();
-        if (o->on_prefill != NULL)
-            o->on_prefill(o->user, p->n_prompt - p->reused, p->n_prompt - p->reused);
+    if (!p->prompted)
+        end_prompt(p);
+    if (p->g.refused) {
+        finish_cancelled(p);
+        return;
     }
     slm_err err = p->g.done ? SLM_OK : generation_take(&p->g, pass_ns, &why);
     if (err != SLM_OK)
@@ -306,6 +389,32 @@ static struct place *free_place(slm_batch *b) {
     return NULL;
 }
 
+/* What a prompt is asked for beyond its answer. */
+static slm_err ask_prompt(struct place *p, const slm_request *r, slm_why *why) {
+    const struct slm_hooks *h = &p->q.runner->hooks;
+    size_t hidden = p->q.runner->engine->facts.m.hidden;
+    if (r->prompt_top > SLM_TOP_MOST)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the %u most likely ids, at most %d",
+                    r->prompt_top, SLM_TOP_MOST);
+    if (r->mean_hidden != NULL) {
+        p->sum = mem_zalloc(h, hidden, sizeof *p->sum);
+        if (p->sum == NULL)
+            return fail_nomem(why, "mean of states", hidden * sizeof *p->sum);
+        p->q.wants_states = true;
+    }
+    if ((r->mean_hidden != NULL || r->prompt_only) && !p->g.done) {
+        p->g.done = true;
+        p->g.r.finish = SLM_FINISH_LENGTH;
+    }
+    return SLM_OK;
+}
+
+static slm_err begin(struct place *p, const slm_request *r, const slm_generate_options *o,
+                     slm_why *why) {
+    TRY(generation_begin(&p->g, &p->q, o, why));
+    return ask_prompt(p, r, why);
+}
+
 slm_err slm_batch_add(slm_batch *b, const slm_request *request, uint64_t *id, slm_why *why) {
     slm_request r = { .size = sizeof r };
     slm_generate_options o;
@@ -318,21 +427,23 @@ slm_err slm_batch_add(slm_batch *b, const slm_request *request, uint64_t *id, sl
                     b->n_places);
     memcpy(p->q.ids, r.ids, r.n * sizeof *r.ids);
     p->q.n = r.n;
-    slm_err err = generation_begin(&p->g, &p->q, &o, why);
+    slm_err err = begin(p, &r, &o, why);
     if (err != SLM_OK) {
-        generation_end(&p->g, false);
+        generation_end(&p->g, false, NULL);
+        mem_free(&b->engine->hooks, p->sum);
+        p->sum = NULL;
         sequence_clear(&p->q);
         return err;
     }
     sequence_choose_rope(&p->q, r.n);
-    sequence_reuse(&p->q);
+    if (r.on_prompt == NULL && r.mean_hidden == NULL)
+        sequence_reuse(&p->q);
     p->reused = kv_length(p->q.kv);
     p->prompted = false;
     p->rows = 0;
     p->n_prompt = r.n;
     p->added_ns = clock_ns();
-    p->on_done = r.on_done;
-    p->user = r.user;
+    p->asked = r;
     atomic_store(&p->id, ++b->last_id);
     if (id != NULL)
         *id = b->last_id;

@@ -3,7 +3,7 @@
  * In: a path (GGUF file or folder) or files in memory.     Out: a constant slm_engine.
  * Order: containers are mapped, facts read and compared with the table of known models, then the
  * vocabulary and the template, and last (the slow part) the weights are bound and packed. */
-#include "session/engine.h"
+#include "session/constraint.h"
 
 #include <string.h>
 
@@ -295,6 +295,12 @@ static slm_err open_parts(struct parts *p, const slm_engine_options *options, sl
         return fail_nomem(why, "engine", sizeof *e);
     e->hooks = hooks;
     e->exact = o.exact;
+    e->late = mem_zalloc(&hooks, 1, sizeof *e->late);
+    if (e->late == NULL) {
+        mem_free(&hooks, e);
+        return fail_nomem(why, "engine", sizeof *e->late);
+    }
+    atomic_init(&e->late->vocab, NULL);
     p->hooks = &e->hooks;
     arena_init(&e->arena, &e->hooks, 0);
     e->sampling = e->sampling_no_think = slm_sampling_default();
@@ -327,6 +333,8 @@ void slm_engine_close(slm_engine *e) {
     if (e == NULL)
         return;
     struct slm_hooks hooks = e->hooks;
+    constrain_vocab_free(atomic_load(&e->late->vocab));
+    mem_free(&hooks, e->late);
     net_free(&e->net);
     rope_free(e->rope);
     mem_free(&e->hooks, e->allowed);

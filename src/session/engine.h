@@ -37,6 +37,7 @@ struct slm_engine {
     char *bos_text, *eos_text;       /* for the template; NULL unknown */
     uint32_t *allowed;               /* bit set [ceil(vocab/32)]: ids that may be sampled */
     int32_t think_open, think_close; /* ids of the markers, -1 if the model has none */
+    struct engine_late *late;        /* what is made when it is first asked for (constraint.h) */
     uint64_t vocabulary_bytes;       /* tokenizer and template in memory, estimated for plans */
     slm_sampling sampling, sampling_no_think;
     const char *name, *types;

@@ -47,7 +47,9 @@ static slm_err generate(slm_session *s, const slm_generate_options *o, slm_resul
     bool begun = err == SLM_OK;
     if (begun)
         err = loop(&g, why);
-    generation_end(&g, begun); /* what was held back had been said, however the loop ended */
+    /* what was held back had been said, however the loop ended */
+    slm_err end = generation_end(&g, begun, err == SLM_OK ? why : NULL);
+    err = err == SLM_OK ? end : err;
     g.r.prompt_tokens = r->prompt_tokens;
     g.r.reused_tokens = r->reused_tokens;
     g.r.prefill_ns = r->prefill_ns;
@@ -87,23 +89,32 @@ slm_err slm_generate(slm_session *s, const slm_generate_options *options, slm_re
     return err;
 }
 
+/* The prompt, then its answer. */
+static slm_err answer(slm_session *s, const slm_prompt *p, const slm_generate_options *o,
+                      slm_result *r, slm_why *why) {
+    uint64_t start = clock_ns();
+    s->sequence.reevaluated = 0;
+    r->prompt_tokens = p->n_ids;
+    slm_err err =
+        session_sync(s, p->ids, p->n_ids, &r->reused_tokens, o->on_prefill, o->user, why);
+    r->prefill_ns = clock_ns() - start;
+    return err == SLM_OK ? generate(s, o, r, why) : err;
+}
+
 slm_err slm_chat(slm_session *s, const char *request, size_t n, const slm_generate_options *options,
                  slm_result *result, slm_why *why) {
     slm_generate_options o;
     slm_result r = { .size = sizeof r };
-    const slm_engine *e = s->runner.engine;
-    int32_t *ids;
-    size_t n_ids;
+    slm_prompt *p;
     TRY(take(&o, options, result, why));
-    TRY(slm_render_ids(e, request, n, &o.render, &ids, &n_ids, &o.in_thinking, why));
-    uint64_t start = clock_ns();
-    s->sequence.reevaluated = 0;
-    slm_err err = session_sync(s, ids, n_ids, &r.reused_tokens, o.on_prefill, o.user, why);
-    slm_free(e, ids);
-    r.prompt_tokens = n_ids;
-    r.prefill_ns = clock_ns() - start;
+    if (o.prompt != NULL)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "slm_chat makes the prompt itself");
+    TRY(slm_prompt_make(s->runner.engine, request, n, &o.render, &p, why));
+    o.prompt = p;
+    slm_err err = generation_settle(&o, why);
     if (err == SLM_OK)
-        err = generate(s, &o, &r, why);
+        err = answer(s, p, &o, &r, why);
+    slm_prompt_free(p);
     give(result, &r);
     return err;
 }

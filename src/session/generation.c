@@ -1,10 +1,15 @@
 /* generation.c - what happens to a row of logits. The file to read to see how the parts meet:
  *
- *   logits -> sampler (one id) -> stop ids? -> streaming decoder (whole characters) -> thinking
- *   parser (reasoning | answer) -> stop strings -> the caller; the id is pending then, and whoever
- *   drives the generation evaluates it: logits ...
+ *   logits -> language (which ids may come) -> sampler (one id) -> stop ids? -> streaming decoder
+ *   (whole characters) -> parser (reasoning | answer | calls of tools) -> stop strings -> the caller;
+ *   the id is pending then, and whoever drives the generation evaluates it: logits ...
  *
- * Nothing is allocated per token: buffers are made when the generation begins. */
+ * Where the language leaves no choice, the ids that have to come are taken without waiting for their
+ * logits, and evaluated together. Where the caller wants log-probabilities they are guesses instead, so
+ * that their rows are there: the same ids either way.
+ *
+ * Nothing is allocated per token but what a constraint or a call that is held needs: buffers are made
+ * when the generation begins. */
 #include <string.h>
 
 #include "session/generation.h"
@@ -71,8 +76,22 @@ static void on_part(void *user, enum think_part part, const char *text, size_t n
         answer_piece(g, text, n);
 }
 
+static void on_answer_call(void *user, const struct answer_call *c) {
+    struct generation *g = user;
+    const slm_tool_call call = { .size = sizeof call,
+                                 .index = c->index,
+                                 .name = c->name,
+                                 .arguments = c->arguments,
+                                 .n_name = c->n_name,
+                                 .n_arguments = c->n_arguments };
+    if (!g->refused && !g->stopper.found && !g->o.on_call(g->o.user, &call))
+        g->refused = true;
+}
+
 static void text_out(struct generation *g, const char *text, size_t n) {
-    if (g->o.split_thinking && g->q->runner->engine->think_open >= 0)
+    if (g->parser != NULL)
+        answer_parser_put(g->parser, text, n);
+    else if (g->o.split_thinking && g->q->runner->engine->think_open >= 0)
         think_parser_put(&g->think, text, n);
     else
         on_part(g, PART_CONTENT, text, n);
@@ -87,6 +106,10 @@ static void put_id(struct generation *g, int32_t id) {
     if (id == e->think_open || id == e->think_close) {
         token_decoder_end(&g->decoder, &g->text);
         buf_puts(&g->text, id == e->think_open ? THINK_OPEN : THINK_CLOSE);
+    } else if (id == g->marks[0] || id == g->marks[1]) {
+        token_decoder_end(&g->decoder, &g->text);
+        buf_puts(&g->text, id == g->marks[0] ? dialect_open(g->o.prompt->dialect)
+                                             : dialect_close(g->o.prompt->dialect));
     } else {
         token_decoder_put(&g->decoder, id, &g->text);
     }
@@ -94,17 +117,24 @@ static void put_id(struct generation *g, int32_t id) {
         text_out(g, g->text.data, g->text.len);
 }
 
-static void finish_text(struct generation *g) {
+static slm_err finish_text(struct generation *g, slm_why *why) {
+    slm_err err = SLM_OK;
     g->text.len = 0;
     if (g->q->runner->engine->tokenizer != NULL && !g->stopper.found) {
         token_decoder_end(&g->decoder, &g->text);
         if (g->text.len > 0)
             text_out(g, g->text.data, g->text.len);
     }
-    if (g->o.split_thinking && g->q->runner->engine->think_open >= 0)
+    if (g->parser != NULL) {
+        err = answer_parser_end(g->parser, why);
+        g->r.calls = answer_parser_calls(g->parser);
+        g->r.malformed_calls = answer_parser_malformed(g->parser);
+    } else if (g->o.split_thinking && g->q->runner->engine->think_open >= 0) {
         think_parser_end(&g->think);
+    }
     if (!g->stopper.found)
         say(g, SLM_PART_ANSWER, g->stopper.held, g->stopper.n_held);
+    return err;
 }
 
 /* ------------------------------------------------------------------ tokens */
@@ -117,7 +147,7 @@ static bool is_stop(const slm_engine *e, int32_t id) {
 }
 
 /* Takes an id into the sequence and its text to the caller. */
-static void accept(struct generation *g, int32_t id) {
+static void append(struct generation *g, int32_t id) {
     struct sequence *q = g->q;
     const slm_engine *e = q->runner->engine;
     sampler_accept(q->sampler, id);
@@ -140,6 +170,8 @@ static bool ended(struct generation *g) {
         g->r.stop_index = g->stopper.which;
     } else if (g->refused || atomic_load_explicit(q->runner->stop, memory_order_relaxed)) {
         g->r.finish = SLM_FINISH_CANCELLED;
+    } else if (language_over(&g->lang)) {
+        g->r.finish = SLM_FINISH_STOP;
     } else if (g->o.max_tokens > 0 && g->r.output_tokens >= g->o.max_tokens) {
         g->r.finish = SLM_FINISH_LENGTH;
     } else if (q->n == q->runner->shape.context) {
@@ -150,37 +182,82 @@ static bool ended(struct generation *g) {
     return true;
 }
 
-/* Closes the thinking block for the model, as far as the generation goes on. */
-static void close_thinking(struct generation *g) {
+/* Closes the thinking block for the model, as far as the generation goes on. What stands behind the
+ * closing marker is no part of the answer's language. */
+static slm_err close_thinking(struct generation *g, slm_why *why) {
     g->r.think_closed = true;
     for (size_t i = 0; i < g->n_closing; i++) {
-        accept(g, g->closing[i]);
+        bool inside = g->inside;
+        append(g, g->closing[i]);
+        if (inside)
+            TRY(language_take(&g->lang, g->closing[i], why));
         if (ended(g))
-            return;
+            return SLM_OK;
     }
     g->cut_short = true;
+    return language_answer(&g->lang, why);
 }
 
-/* One id from one row. */
+/* Whether the caller sees numbers of each id: then each needs its own row. */
+static bool wants_rows(const struct generation *g) {
+    return g->o.on_token != NULL || g->o.on_choice != NULL;
+}
+
+/* Shows an id with its numbers before its text comes. */
+static void show(struct generation *g, const float *logits, int32_t id, bool stop, bool forced) {
+    const struct sequence *q = g->q;
+    size_t n_top = g->o.on_choice != NULL ? g->o.top : 0;
+    bool reasons = g->inside || (g->r.output_tokens == 0 && id == q->runner->engine->think_open);
+    if (!wants_rows(g))
+        return;
+    float logprob = sampler_likely(q->sampler, logits, id, g->top, &n_top);
+    if (g->o.on_token != NULL && !g->o.on_token(g->o.user, id, logprob))
+        g->refused = true;
+    const slm_choice choice = { .size = sizeof choice,
+                                .id = id,
+                                .logprob = logprob,
+                                .position = q->n,
+                                .stop = stop,
+                                .forced = forced,
+                                .part = reasons ? SLM_PART_REASONING : SLM_PART_ANSWER,
+                                .top = g->top,
+                                .n_top = n_top };
+    if (g->o.on_choice != NULL && !g->o.on_choice(g->o.user, &choice))
+        g->refused = true;
+}
+
+static slm_err take_id(struct generation *g, int32_t id, bool forced, slm_why *why) {
+    append(g, id);
+    g->r.forced_tokens += forced;
+    TRY(language_take(&g->lang, id, why));
+    if (g->inside && g->n_closing > 0 && g->r.reasoning_tokens >= g->o.think_budget && !ended(g))
+        TRY(close_thinking(g, why));
+    g->done = ended(g);
+    if (g->text.err != SLM_OK)
+        return fail_nomem(why, "the text of a token", g->text.cap);
+    return SLM_OK;
+}
+
+/* One id from one row, and those that have to follow it. */
 static slm_err choose(struct generation *g, const float *logits, slm_why *why) {
     struct sequence *q = g->q;
-    int32_t id;
-    TRY(sampler_pick(q->sampler, logits, NULL, &id, why));
-    if (g->o.on_token != NULL &&
-        !g->o.on_token(g->o.user, id, sampler_logprob(q->sampler, logits, id)))
-        g->refused = true;
-    if (is_stop(q->runner->engine, id) && !g->o.ignore_stop_ids) {
+    int32_t id = language_forced(&g->lang);
+    bool forced = id >= 0;
+    if (!forced) {
+        const uint32_t *mask;
+        TRY(language_mask(&g->lang, &mask, why));
+        TRY(sampler_pick(q->sampler, logits, mask, &id, why));
+    }
+    bool stop = !forced && !g->o.ignore_stop_ids && is_stop(q->runner->engine, id);
+    show(g, logits, id, stop, forced);
+    if (stop) {
         g->r.finish = SLM_FINISH_STOP;
         g->done = true;
         return SLM_OK;
     }
-    accept(g, id);
-    if (g->text.err == SLM_OK && g->inside && g->n_closing > 0 &&
-        g->r.reasoning_tokens >= g->o.think_budget && !ended(g))
-        close_thinking(g);
-    g->done = ended(g);
-    if (g->text.err != SLM_OK)
-        return fail_nomem(why, "the text of a token", g->text.cap);
+    TRY(take_id(g, id, forced, why));
+    while (!g->done && !wants_rows(g) && (id = language_forced(&g->lang)) >= 0)
+        TRY(take_id(g, id, true, why));
     return SLM_OK;
 }
 
@@ -209,8 +286,11 @@ uint32_t generation_guess(struct generation *g, uint32_t most) {
     struct sequence *q = g->q;
     uint32_t vocab = q->runner->engine->facts.m.vocab, n = 0;
     q->n_guess = 0;
-    if (!g->speculates || g->done || sequence_pending(q) != 1)
+    if (g->done || sequence_pending(q) != 1)
         return 0;
+    g->n_ahead = q->n_guess = language_ahead(&g->lang, q->guess, room(g, most));
+    if (g->n_ahead > 0 || !g->speculates)
+        return q->n_guess;
     uint32_t got = drafter_guess(q->drafter, q->ids, (uint32_t)q->n, room(g, most), q->guess);
     while (n < got && q->guess[n] >= 0 && (uint32_t)q->guess[n] < vocab)
         n++;
@@ -228,14 +308,27 @@ slm_err generation_take(struct generation *g, uint64_t pass_ns, slm_why *why) {
         size_t n = q->n;
         q->logits = rows + row * vocab;
         err = choose(g, q->logits, why);
-        bool hit = right < guesses && q->n > n && q->ids[n] == q->guess[right];
-        right += hit;
-        if (err != SLM_OK || g->done || !hit || q->n != n + 1)
+        uint32_t hits = 0, taken = (uint32_t)(q->n - n);
+        while (hits < taken && right < guesses && q->ids[n + hits] == q->guess[right]) {
+            hits++;
+            right++;
+        }
+        if (err != SLM_OK || g->done || hits == 0)
             break;
+        row += hits - 1; /* several at once: those that had to come after the one that was chosen */
+        if (hits < taken) {
+            row++;
+            break;
+        }
     }
+    q->logits = rows + row * vocab;
     /* possible: no page that `held` needs was let go for the pass */
     kv_truncate(q->kv, held + row);
     sequence_keep_pages(q);
+    if (g->n_ahead > 0) { /* no guesses: they had to be right */
+        g->n_ahead = 0;
+        return err;
+    }
     g->r.guessed_tokens += guesses;
     g->r.accepted_tokens += right;
     if (g->speculates && pass_ns > 0)
@@ -258,13 +351,29 @@ slm_generate_options slm_generate_default(void) {
                                    .render = slm_render_default() };
 }
 
+/* What the prompt says of its answer. */
+slm_err generation_settle(slm_generate_options *o, slm_why *why) {
+    if (o->prompt == NULL)
+        return SLM_OK;
+    if (o->constraint != NULL && (o->prompt->format != NULL || o->prompt->must_call))
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                    "the prompt says itself what the answer has to be: no constraint beside it");
+    o->in_thinking = o->prompt->in_thinking;
+    o->no_think = o->no_think || o->prompt->no_think;
+    return SLM_OK;
+}
+
 slm_err generation_options(slm_generate_options *o, const slm_generate_options *given,
                            slm_why *why) {
     *o = slm_generate_default();
-    return options_copy(o, sizeof *o, given, why);
+    TRY(options_copy(o, sizeof *o, given, why));
+    return generation_settle(o, why);
 }
 
 static slm_err check_stops(const slm_generate_options *o, slm_why *why) {
+    if (o->top > SLM_TOP_MOST)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the %u most likely ids, at most %d", o->top,
+                    SLM_TOP_MOST);
     if (o->n_stop > MAX_STOP_STRINGS)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%zu stop strings, at most %d", o->n_stop,
                     MAX_STOP_STRINGS);
@@ -291,6 +400,58 @@ static slm_err start_sampler(struct generation *g, slm_why *why) {
     return sampler_begin(g->q->sampler, &sampling, g->q->ids, g->q->n, why);
 }
 
+/* Where calls are told apart, a parser of calls; their control tokens are text in any case. */
+static slm_err start_parser(struct generation *g, slm_why *why) {
+    const slm_engine *e = g->q->runner->engine;
+    const slm_prompt *p = g->o.prompt;
+    bool thinks = g->o.split_thinking && e->think_open >= 0;
+    think_parser_init(&g->think, THINK_OPEN, THINK_CLOSE, g->o.in_thinking, on_part, g);
+    g->marks[0] = g->marks[1] = -1;
+    if (p == NULL || p->dialect == CALLS_NONE)
+        return SLM_OK;
+    const char *open = dialect_open(p->dialect), *close = dialect_close(p->dialect);
+    if (open != NULL)
+        g->marks[0] = token_id_of(e->tokenizer, open, strlen(open));
+    if (close != NULL)
+        g->marks[1] = token_id_of(e->tokenizer, close, strlen(close));
+    if (g->o.on_call == NULL)
+        return SLM_OK;
+    const struct answer_setup setup = { .dialect = p->dialect,
+                                        .tools = p->tools,
+                                        .open = thinks ? THINK_OPEN : NULL,
+                                        .close = thinks ? THINK_CLOSE : NULL,
+                                        .starts_inside = g->o.in_thinking };
+    const struct answer_events events = { on_part, on_answer_call, g };
+    return answer_parser_new(&e->hooks, &setup, &events, &g->parser, why);
+}
+
+static slm_err start_language(struct generation *g, slm_why *why) {
+    const slm_engine *e = g->q->runner->engine;
+    const slm_prompt *p = g->o.prompt;
+    const slm_constraint *c = g->o.constraint;
+    const struct language_setup setup = {
+        .format = c != NULL   ? c->grammar
+                  : p != NULL ? p->format
+                              : NULL,
+        .calls = p != NULL ? p->calls : NULL,
+        .must_call = p != NULL && p->must_call,
+        .dialect = p != NULL ? p->dialect : CALLS_NONE,
+        .inside = g->o.in_thinking,
+        .may_think = p != NULL ? p->thinks : g->o.split_thinking && !g->o.no_think,
+        .ignore_stop = g->o.ignore_stop_ids,
+    };
+    return language_begin(&g->lang, e, &setup, why);
+}
+
+static slm_err start_closing(struct generation *g, slm_why *why) {
+    static const char close[] = "\n" THINK_CLOSE "\n\n";
+    const slm_engine *e = g->q->runner->engine;
+    struct token_piece piece = { close, sizeof close - 1, false };
+    if (g->o.think_budget == 0 || e->think_close < 0)
+        return SLM_OK;
+    return tokenizer_encode(e->tokenizer, &piece, 1, 0, &g->closing, &g->n_closing, why);
+}
+
 slm_err generation_begin(struct generation *g, struct sequence *q, const slm_generate_options *o,
                          slm_why *why) {
     const slm_engine *e = q->runner->engine;
@@ -307,11 +468,13 @@ slm_err generation_begin(struct generation *g, struct sequence *q, const slm_gen
     buf_printf(&g->text, "%*s", TEXT_ROOM, ""); /* reserve */
     if (e->tokenizer != NULL)
         token_decoder_init(&g->decoder, e->tokenizer, true);
-    think_parser_init(&g->think, THINK_OPEN, THINK_CLOSE, o->in_thinking, on_part, g);
-    if (o->think_budget > 0 && e->think_close >= 0) {
-        static const char close[] = "\n" THINK_CLOSE "\n\n";
-        struct token_piece piece = { close, sizeof close - 1, false };
-        TRY(tokenizer_encode(e->tokenizer, &piece, 1, 0, &g->closing, &g->n_closing, why));
+    TRY(start_parser(g, why));
+    TRY(start_language(g, why));
+    TRY(start_closing(g, why));
+    if (o->on_choice != NULL && o->top > 0) {
+        g->top = mem_alloc(&q->runner->hooks, o->top, sizeof *g->top);
+        if (g->top == NULL)
+            return fail_nomem(why, "likely ids", o->top * sizeof *g->top);
     }
     if (g->text.err != SLM_OK)
         return fail_nomem(why, "text", TEXT_ROOM);
@@ -319,9 +482,11 @@ slm_err generation_begin(struct generation *g, struct sequence *q, const slm_gen
     return SLM_OK;
 }
 
-void generation_end(struct generation *g, bool begun) {
+slm_err generation_end(struct generation *g, bool begun, slm_why *why) {
+    const struct slm_hooks *h = &g->q->runner->hooks;
+    slm_err err = SLM_OK;
     if (begun) {
-        finish_text(g);
+        err = finish_text(g, why);
         sequence_keep(g->q);
         sequence_save(g->q);
     }
@@ -330,6 +495,12 @@ void generation_end(struct generation *g, bool begun) {
         g->r.cache_miss = prefix_miss_text(g->q->note.miss);
     g->r.reevaluated_tokens = g->q->reevaluated;
     buf_free(&g->text);
-    mem_free(&g->q->runner->hooks, g->closing);
+    answer_parser_free(g->parser);
+    language_end(&g->lang);
+    mem_free(h, g->top);
+    mem_free(h, g->closing);
+    g->parser = NULL;
+    g->top = NULL;
     g->closing = NULL;
+    return err;
 }

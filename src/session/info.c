@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/reader.h"
+#include "session/constraint.h"
 #include "session/runner.h"
 
 #define PLACES_MAX 1024 /* of a batch */
@@ -51,6 +52,7 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
             e->think_open >= 0 || e->tokenizer == NULL ? think_public(f->m.think) : SLM_THINK_NONE;
         i.has_vision = f->has_vision;
     }
+    i.tools = dialect_name(dialect_of(e));
     i.file_bytes = e->file_bytes;
     i.tensor_bytes = e->tensor_bytes;
     i.packed_bytes = e->bound ? e->net.packed_bytes : 0;
@@ -264,8 +266,7 @@ static void set_context(slm_session_options *o, const slm_session_options *asked
     if (o->batch && o->chunk < o->sequences)
         o->chunk = o->sequences;
     o->guesses = asked->guesses < o->chunk ? asked->guesses : o->chunk - 1;
-    o->logit_rows = o->batch                       ? 1
-                    : asked->logit_rows == 0       ? 1
+    o->logit_rows = asked->logit_rows == 0         ? 1
                     : asked->logit_rows < o->chunk ? asked->logit_rows
                                                    : o->chunk;
 }
@@ -279,7 +280,8 @@ static slm_err plan_of(const slm_engine *e, const slm_session_options *o, slm_pl
     const struct model *m = &e->facts.m;
     struct runner_shape s = runner_shape_of(m, o);
     /* the caller's rows of logits, when it asks for more than the runner keeps; plan_net counts `asked` */
-    uint64_t rows = s.kept + (o->logit_rows > 1 ? o->logit_rows : 0) - s.asked;
+    uint64_t theirs = !o->batch && o->logit_rows > 1 ? o->logit_rows : 0;
+    uint64_t rows = s.kept + theirs - s.asked;
     struct plan_request r = { .context = s.context,
                               .sequences = o->sequences,
                               .runners = o->sequences / s.places,

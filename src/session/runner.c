@@ -29,6 +29,8 @@ static struct kv_pages spare_pages(const struct model *m, const slm_session_opti
 struct runner_shape runner_shape_of(const struct model *m, const slm_session_options *o) {
     uint32_t places = o->batch ? o->sequences : 1, checked = 1 + o->guesses;
     uint32_t kept = places > checked ? places : checked;
+    if (o->batch && o->logit_rows > kept)
+        kept = o->logit_rows;
     bool cached = o->cache_bytes > 0 || o->prompt_cache != NULL;
     return (struct runner_shape){ .places = places,
                                   .context = o->context,
@@ -59,7 +61,7 @@ static struct kv_pages all_pages(const struct model *m, const struct runner_shap
 uint64_t runner_bytes(const struct model *m, const struct runner_shape *s) {
     uint64_t each = sampler_bytes(m->vocab) + (uint64_t)s->context * sizeof(int32_t) +
                     (s->guesses > 0 ? drafter_bytes(s->context) : 0);
-    return (uint64_t)s->rows * sizeof(int32_t) + (s->cached ? prefix_bytes(all_pages(m, s)) : 0) +
+    return (uint64_t)s->rows * (sizeof(int32_t) + m->hidden * sizeof(float)) + (s->cached ? prefix_bytes(all_pages(m, s)) : 0) +
            s->places * (sizeof(struct slice) + sizeof(struct sequence *) + each);
 }
 
@@ -80,10 +82,11 @@ slm_err runner_open(struct runner *r, const slm_engine *e, const struct runner_s
     slm_err err = SLM_OK;
     *r = (struct runner){ .engine = e, .hooks = e->hooks, .shape = *shape, .stop = stop };
     r->logits = mem_alloc_aligned(&r->hooks, (size_t)shape->kept * m->vocab, sizeof *r->logits);
+    r->states = mem_alloc_aligned(&r->hooks, (size_t)shape->rows * m->hidden, sizeof *r->states);
     r->ids = mem_alloc(&r->hooks, shape->rows, sizeof *r->ids);
     r->slices = mem_alloc(&r->hooks, shape->places, sizeof *r->slices);
     r->members = mem_alloc(&r->hooks, shape->places, sizeof *r->members);
-    if (r->logits == NULL || r->ids == NULL || r->slices == NULL || r->members == NULL)
+    if (r->logits == NULL || r->states == NULL || r->ids == NULL || r->slices == NULL || r->members == NULL)
         TRY_OUT(fail_nomem(why, "logits", (size_t)shape->kept * m->vocab * sizeof *r->logits));
     TRY_OUT(pool_new(&r->hooks, shape->threads, &r->pool, why));
     TRY_OUT(kv_pool_new(&r->hooks, m, shape->kv, all_pages(m, shape), &r->kv_pool, why));
@@ -108,12 +111,14 @@ void runner_close(struct runner *r) {
     mem_free(&r->hooks, r->members);
     mem_free(&r->hooks, r->slices);
     mem_free(&r->hooks, r->ids);
+    mem_free_aligned(&r->hooks, r->states);
     mem_free_aligned(&r->hooks, r->logits);
     *r = (struct runner){ 0 };
 }
 
 void runner_begin(struct runner *r) {
     r->n_rows = r->n_slices = 0;
+    r->tapped = false;
 }
 
 void runner_add(struct runner *r, struct sequence *q, uint32_t n, enum logit_rows rows) {
@@ -122,20 +127,25 @@ void runner_add(struct runner *r, struct sequence *q, uint32_t n, enum logit_row
     r->slices[r->n_slices] =
         (struct slice){ .kv = q->kv, .n = n + q->n_guess, .long_rope = q->long_rope, .rows = rows };
     r->members[r->n_slices++] = q;
+    r->tapped = r->tapped || q->wants_states;
     r->n_rows += n + q->n_guess;
 }
 
 slm_err runner_run(struct runner *r, slm_why *why) {
-    const float *at = r->logits;
-    size_t vocab = r->engine->facts.m.vocab;
+    const float *at = r->logits, *states = r->states;
+    size_t vocab = r->engine->facts.m.vocab, hidden = r->engine->facts.m.hidden;
+    struct forward_taps taps = { .final_norm = r->states };
     for (uint32_t i = 0; i < r->n_slices; i++)
-        r->members[i]->logits = r->members[i]->rows = NULL;
+        r->members[i]->logits = r->members[i]->rows = r->members[i]->states = NULL;
     uint64_t start = clock_ns();
-    TRY(forward_run(r->forward, r->slices, r->n_slices, r->ids, r->logits, NULL, why));
+    TRY(forward_run(r->forward, r->slices, r->n_slices, r->ids, r->logits,
+                    r->tapped ? &taps : NULL, why));
     r->pass_ns = clock_ns() - start;
     for (uint32_t i = 0; i < r->n_slices; i++) {
         const struct slice *s = &r->slices[i];
         size_t n = s->rows == LOGITS_ALL ? s->n : s->rows == LOGITS_LAST;
+        r->members[i]->states = r->members[i]->wants_states ? states : NULL;
+        states += s->n * hidden;
         if (n == 0)
             continue;
         r->members[i]->rows = at;

@@ -45,11 +45,13 @@ struct runner {
     struct prefix_cache *prefixes; /* NULL: none */
     struct forward *forward;
     float *logits; /* [kept][vocab] of the last pass, in the order of its slices */
+    float *states; /* [rows][hidden] after the final norm, of a pass with a sequence that wants them */
     /* the pass that is being put together */
     int32_t *ids;              /* [rows] */
     struct slice *slices;      /* [places] */
     struct sequence **members; /* [places] whose slices they are */
     uint32_t n_rows, n_slices;
+    bool tapped; /* one of them wants its states */
     uint64_t pass_ns; /* that the last pass took */
 };
 
@@ -63,8 +65,8 @@ void runner_close(struct runner *r); /* after its sequences; also a runner of ze
  * rows says whose logits are wanted. */
 void runner_begin(struct runner *r);
 void runner_add(struct runner *r, struct sequence *q, uint32_t n, enum logit_rows rows);
-/* Afterwards q->rows are the logits of its slice's rows that were asked for (NULL: none), and
- * q->logits those of its last position. Errors as forward_run: no sequence has grown then. */
+/* Afterwards q->rows are the logits of its slice's rows that were asked for (NULL: none),
+ * q->logits those of its last position, and q->states its rows' states if it wants them. Errors as forward_run: no sequence has grown then. */
 slm_err runner_run(struct runner *r, slm_why *why);
 
 /* ------------------------------------------------------------------ sequence.c */
@@ -81,6 +83,8 @@ struct sequence {
     size_t n;
     const float *logits;      /* [vocab] in the runner's rows: valid until its next pass; or NULL */
     const float *rows;        /* of the last pass, see runner_run */
+    bool wants_states;        /* in its passes */
+    const float *states;      /* [n][hidden] of the last pass: valid until the next; or NULL */
     int32_t guess[DRAFT_MAX]; /* [n_guess] ids that may follow; evaluated beyond n after a pass */
     uint32_t n_guess;
     uint32_t pages_kept;     /* whole pages that sequence_keep_pages has seen */

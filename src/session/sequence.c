@@ -49,7 +49,8 @@ void sequence_clear(struct sequence *q) {
     q->n = q->expect = q->reevaluated = 0;
     q->n_guess = q->pages_kept = 0;
     q->note = (struct prefix_note){ 0 };
-    q->logits = q->rows = NULL;
+    q->logits = q->rows = q->states = NULL;
+    q->wants_states = false;
 }
 
 void sequence_rewind(struct sequence *q, uint32_t n) {

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "session/engine.h"
+#include "session/prompt.h"
 
 slm_render_options slm_render_default(void) {
     return (slm_render_options){ .size = sizeof(slm_render_options), .date = INT64_MIN };
@@ -55,7 +55,22 @@ slm_err slm_token_bytes(const slm_engine *e, int32_t id, const char **bytes, siz
     return SLM_OK;
 }
 
-/* The request with add_generation_prompt set; *kwargs is a new reference. */
+slm_err prompt_render(const slm_engine *e, const json_t *messages, json_t *kwargs, int64_t date,
+                      struct template_output *out, slm_why *why) {
+    if (json_object_get(kwargs, "add_generation_prompt") == NULL &&
+        json_object_set_new(kwargs, "add_generation_prompt", json_true()) != 0)
+        return fail_nomem(why, "kwargs", 0);
+    struct template_input in = {
+        .messages = messages,
+        .kwargs = kwargs,
+        .bos_token = e->bos_text,
+        .eos_token = e->eos_text,
+        .now = date != INT64_MIN ? date : clock_local(),
+    };
+    return template_render(e->chat, &e->hooks, &in, out, why);
+}
+
+/* The parts of a conversation; *kwargs is a new reference. */
 static slm_err parse_request(const char *request, size_t n, json_t **root, json_t **kwargs,
                              slm_why *why) {
     TRY(json_text(request, n, root, why));
@@ -65,11 +80,7 @@ static slm_err parse_request(const char *request, size_t n, json_t **root, json_
     if (given != NULL && !json_is_null(given) && !json_is_object(given))
         return fail(why, SLM_E_FORMAT, 0, "\"kwargs\" is not an object");
     *kwargs = json_is_object(given) ? json_incref(given) : json_object();
-    if (*kwargs == NULL ||
-        (json_object_get(*kwargs, "add_generation_prompt") == NULL &&
-         json_object_set_new(*kwargs, "add_generation_prompt", json_true()) != 0))
-        return fail_nomem(why, "kwargs", n);
-    return SLM_OK;
+    return *kwargs != NULL ? SLM_OK : fail_nomem(why, "kwargs", n);
 }
 
 static slm_err render(const slm_engine *e, const char *request, size_t n,
@@ -82,14 +93,7 @@ static slm_err render(const slm_engine *e, const char *request, size_t n,
     if (e->chat == NULL)
         return fail(why, SLM_E_NOTFOUND, SLM_NO_OFFSET, "this model has no chat template");
     TRY_OUT(parse_request(request, n, &root, &kwargs, why));
-    struct template_input in = {
-        .messages = json_object_get(root, "messages"),
-        .kwargs = kwargs,
-        .bos_token = e->bos_text,
-        .eos_token = e->eos_text,
-        .now = o.date != INT64_MIN ? o.date : clock_local(),
-    };
-    err = template_render(e->chat, &e->hooks, &in, out, why);
+    err = prompt_render(e, json_object_get(root, "messages"), kwargs, o.date, out, why);
 out:
     json_decref(kwargs);
     json_decref(root);
@@ -109,8 +113,8 @@ slm_err slm_render(const slm_engine *e, const char *request, size_t n,
     return SLM_OK;
 }
 
-/* Whether the prompt leaves the model inside a thinking block: its last words are the open marker. */
-static bool ends_in_thinking(const slm_engine *e, const struct template_output *out) {
+/* Its last words are the open marker. */
+bool prompt_in_thinking(const slm_engine *e, const struct template_output *out) {
     static const char mark[] = THINK_OPEN;
     size_t n = out->n;
     while (n > 0 && strchr(" \n\t\r", out->text[n - 1]) != NULL)
@@ -119,29 +123,30 @@ static bool ends_in_thinking(const slm_engine *e, const struct template_output *
            memcmp(out->text + n - (sizeof mark - 1), mark, sizeof mark - 1) == 0;
 }
 
+slm_err prompt_encode(const slm_engine *e, const struct template_output *text, int32_t **ids,
+                      size_t *n_ids, slm_why *why) {
+    struct token_piece *pieces = mem_alloc(&e->hooks, text->n_runs, sizeof *pieces);
+    if (pieces == NULL)
+        return fail_nomem(why, "prompt", text->n_runs * sizeof *pieces);
+    for (size_t i = 0; i < text->n_runs; i++)
+        pieces[i] = (struct token_piece){ text->text + text->runs[i].start, text->runs[i].n,
+                                          text->runs[i].data };
+    slm_err err = tokenizer_encode(e->tokenizer, pieces, text->n_runs, 0, ids, n_ids, why);
+    mem_free(&e->hooks, pieces);
+    return err;
+}
+
 slm_err slm_render_ids(const slm_engine *e, const char *request, size_t n,
                        const slm_render_options *options, int32_t **ids, size_t *n_ids,
                        bool *in_thinking, slm_why *why) {
     struct template_output out = { 0 };
-    struct token_piece *pieces = NULL;
-    slm_err err;
     *ids = NULL;
     *n_ids = 0;
     TRY(want_tokenizer(e, why));
     TRY(render(e, request, n, options, &out, why));
-    pieces = mem_alloc(&e->hooks, out.n_runs, sizeof *pieces);
-    if (pieces == NULL) {
-        err = fail_nomem(why, "prompt", out.n_runs * sizeof *pieces);
-        goto out;
-    }
-    for (size_t i = 0; i < out.n_runs; i++)
-        pieces[i] =
-            (struct token_piece){ out.text + out.runs[i].start, out.runs[i].n, out.runs[i].data };
-    TRY_OUT(tokenizer_encode(e->tokenizer, pieces, out.n_runs, 0, ids, n_ids, why));
-    if (in_thinking != NULL)
-        *in_thinking = ends_in_thinking(e, &out);
-out:
-    mem_free(&e->hooks, pieces);
+    slm_err err = prompt_encode(e, &out, ids, n_ids, why);
+    if (err == SLM_OK && in_thinking != NULL)
+        *in_thinking = prompt_in_thinking(e, &out);
     template_output_free(&e->hooks, &out);
     return err;
 }
