@@ -47,15 +47,18 @@ pkg_libs = $(or $(shell $(PKG_CONFIG) --silence-errors --libs $(1)),$(2))
 
 CORE_LIBS := $(call pkg_libs,jansson libutf8proc,-ljansson -lutf8proc) -lm
 PROGRAM_LIBS := $(call pkg_libs,libcurl,-lcurl) $(call pkg_libs,gnutls,-lgnutls) \
-    $(call pkg_libs,libedit,-ledit) $(call pkg_libs,sqlite3,-lsqlite3)
-TEST_LIBS := $(call pkg_libs,cmocka,-lcmocka) $(call pkg_libs,zlib,-lz) \
-    $(call pkg_libs,libpng,-lpng) $(call pkg_libs,gnutls,-lgnutls)
+    $(call pkg_libs,libedit,-ledit) $(call pkg_libs,sqlite3,-lsqlite3) \
+    $(call pkg_libs,libjpeg libpng libwebp libwebpdemux,-ljpeg -lpng -lwebp -lwebpdemux) \
+    $(call pkg_libs,libseccomp,-lseccomp)
+TEST_LIBS := $(call pkg_libs,cmocka,-lcmocka) $(call pkg_libs,zlib,-lz) $(call pkg_libs,libpng,-lpng) \
+    $(call pkg_libs,gnutls,-lgnutls)
 LIB_CFLAGS := $(call pkg_cflags,jansson libutf8proc)
-PROGRAM_CFLAGS := $(call pkg_cflags,libcurl gnutls libedit sqlite3)
+PROGRAM_CFLAGS := $(call pkg_cflags,libcurl gnutls libedit sqlite3 libjpeg libpng libwebp libwebpdemux \
+    libseccomp)
 
 # ---- sources: found, not listed ----
 LIB_FOLDERS := base format token kernels chat constrain sample model session tune
-PROGRAM_FOLDERS := cli compare server
+PROGRAM_FOLDERS := cli compare picture server
 sources = $(sort $(foreach d,$(1),$(wildcard src/$(d)/*.$(2) src/$(d)/*/*.$(2))))
 LIB_SRC := $(call sources,$(LIB_FOLDERS),c) $(sort $(wildcard models/*.c))
 # every file of models/ but families.c defines the model of its name; models_list.c lists them

@@ -15,12 +15,15 @@ libcurl4-gnutls-dev  module libcurl
 libgnutls28-dev      module gnutls
 libedit-dev          module libedit
 libsqlite3-dev       module sqlite3
+libjpeg62-turbo-dev  module libjpeg
+libpng-dev           module libpng
+libwebp-dev          module libwebpdemux
+libseccomp-dev       module libseccomp
 ca-certificates      file /etc/ssl/certs/ca-certificates.crt
 '
 test_packages='
 libcmocka-dev        module cmocka
 zlib1g-dev           module zlib
-libpng-dev           module libpng
 libmicrohttpd-dev    module libmicrohttpd
 g++                  command g++
 clang                command clang

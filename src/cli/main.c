@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "picture/picture.h"
 
 static int (*const run_command[CMD_COUNT])(struct cli *) = {
     [CMD_HOME] = cmd_home,         [CMD_RUN] = cmd_run,           [CMD_CHAT] = cmd_chat,
@@ -62,6 +63,8 @@ static int dispatch(struct cli *c, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     static struct cli c; /* large, and zero to begin with */
+    if (argc > 1 && strcmp(argv[1], PICTURE_CHILD_ARG) == 0)
+        return picture_child_main(argc, argv);
     set_locale();
     signals_install();
     term_init(&c.term);
