@@ -68,8 +68,9 @@ PROGRAM_SRC := $(call sources,$(PROGRAM_FOLDERS),c)
 PROGRAM_ASM := $(call sources,$(PROGRAM_FOLDERS),S)
 PUBLIC_HEADERS := $(sort $(wildcard include/*.h))
 TEST_SRC := $(sort $(wildcard tests/unit/test_*.c tests/golden/test_*.c tests/kernels/*.c))
-# these link the program's own objects too, all but main
-CLI_TEST_SRC := $(sort $(wildcard tests/cli/test_*.c tests/server/test_*.c))
+# these may use the program's own parts too, all but main
+PROGRAM_TESTS := cli agent page picture server
+CLI_TEST_SRC := $(sort $(foreach d,$(PROGRAM_TESTS),$(wildcard tests/$(d)/test_*.c)))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_NAMES := $(notdir $(FUZZ_SRC:.c=))
 
@@ -89,7 +90,7 @@ GOLDEN_TESTS := $(call test_program,$(wildcard tests/golden/test_*.c))
 KERNEL_TESTS := $(call test_program,$(wildcard tests/kernels/*.c))
 REPLAY_TESTS := $(call test_program,$(FUZZ_SRC))
 TESTS := $(UNIT_TESTS) $(GOLDEN_TESTS) $(KERNEL_TESTS) $(REPLAY_TESTS)
-SCRIPT_TESTS := $(sort $(wildcard tests/cli/test_*.sh tests/server/test_*.sh))
+SCRIPT_TESTS := $(sort $(foreach d,$(PROGRAM_TESTS),$(wildcard tests/$(d)/test_*.sh)))
 BUILD_TESTS := $(sort $(wildcard tests/build/test_*.sh))
 RUN_TESTS := SLM_BUILD=$(BUILD) CC='$(CC)' $(PYTHON) tools/run_tests.py -j $(TEST_JOBS) \
     --logs $(BUILD)/logs
@@ -182,6 +183,8 @@ $(BUILD)/tests/libsupport.a: $(SUPPORT_OBJ)
 
 LINK_TEST = $(CC) $(LINK_FLAGS) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) $(BUILD)/tests/libsupport.a \
     $(STATIC) $(TEST_LIBS) $(CORE_LIBS)
+LINK_PART_TEST = $(CC) $(LINK_FLAGS) $(CFLAGS) $(LDFLAGS) $(filter %.o,$^) \
+    $(BUILD)/tests/libsupport.a $(PROGRAM_PARTS) $(STATIC) $(TEST_LIBS) $(CORE_LIBS) $(PROGRAM_LIBS)
 
 define test_rule
 $(call test_program,$(1)): $(call object,$(1)) $(STATIC) $(BUILD)/tests/libsupport.a
@@ -201,19 +204,26 @@ $(BUILD)/obj/tests/kernels/%_model.o: src/kernels/x86/%.c $(FLAGS_FILE)
 	@cat $@.log >&2
 $(BUILD)/tests/check_matmul $(BUILD)/tests/check_amx: $(AMX_MODEL_OBJ)
 
+# the program without its main, for tests of its parts
+PROGRAM_PARTS := $(BUILD)/tests/libprogram.a
+$(PROGRAM_PARTS): $(filter-out %/cli/main.o,$(PROGRAM_OBJ))
+	@mkdir -p $(@D)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
 define cli_test_rule
-$(call test_program,$(1)): $(call object,$(1)) $(filter-out %/cli/main.o,$(PROGRAM_OBJ)) $(STATIC) \
-    $(BUILD)/tests/libsupport.a
+$(call test_program,$(1)): $(call object,$(1)) $(PROGRAM_PARTS) $(STATIC) $(BUILD)/tests/libsupport.a
 	$$(call say,link,$$@)
-	$$(Q)$$(LINK_TEST) $$(PROGRAM_LIBS) -o $$@
+	$$(Q)$$(LINK_PART_TEST) -o $$@
 endef
 $(foreach t,$(CLI_TEST_SRC),$(eval $(call cli_test_rule,$(t))))
 
 # a fuzz target with the replaying driver in the fuzzer's place
 define replay_rule
-$(call test_program,$(1)): $(call object,$(1)) $(DRIVER_OBJ) $(STATIC) $(BUILD)/tests/libsupport.a
+$(call test_program,$(1)): $(call object,$(1)) $(DRIVER_OBJ) $(PROGRAM_PARTS) $(STATIC) \
+    $(BUILD)/tests/libsupport.a
 	$$(call say,link,$$@)
-	$$(Q)$$(LINK_TEST) -o $$@
+	$$(Q)$$(LINK_PART_TEST) -o $$@
 endef
 $(foreach t,$(FUZZ_SRC),$(eval $(call replay_rule,$(t))))
 
@@ -272,10 +282,10 @@ fuzz: ## fuzz targets with clang's libFuzzer, into build/fuzz
 	$(Q)$(MAKE) --no-print-directory BUILD=build/fuzz CC=$(CLANG) SAN=address,undefined \
 	    CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' fuzz-programs
 fuzz-programs: $(addprefix $(BUILD)/,$(FUZZ_NAMES))
-$(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(STATIC) $(BUILD)/tests/libsupport.a
+$(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(PROGRAM_PARTS) $(STATIC) $(BUILD)/tests/libsupport.a
 	$(call say,link,$@)
 	$(Q)$(CC) -fsanitize=fuzzer $(LINK_FLAGS) $(CFLAGS) $(LDFLAGS) $< $(BUILD)/tests/libsupport.a \
-	    $(STATIC) $(TEST_LIBS) $(CORE_LIBS) -o $@
+	    $(PROGRAM_PARTS) $(STATIC) $(TEST_LIBS) $(CORE_LIBS) $(PROGRAM_LIBS) -o $@
 
 fuzz-run: fuzz ## each target for FUZZ_SECONDS; new inputs in build/fuzz/found, crashes kept there
 	$(Q)for t in $(FUZZ_NAMES); do \

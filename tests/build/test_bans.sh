@@ -13,7 +13,7 @@ out = sys.argv[1]
 token = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
 for top in ("src", "models"):
     for folder, _, files in os.walk(top):
-        if folder.split("/")[1:2] and folder.split("/")[1] in ("cli", "server", "compare"):
+        if folder.split("/")[1:2] and folder.split("/")[1] in ("cli", "agent", "compare", "picture", "server"):
             continue
         for name in files:
             if not name.endswith((".c", ".h")):
