@@ -1,0 +1,95 @@
+/* models.js - the models of the server: what is known of each, the list to choose from, the table. */
+import { bytes, byId, count, el } from './dom.js';
+
+const numberOf = (...values) => values.find((v) => typeof v === 'number' && v > 0) || 0;
+const textOf = (...values) => values.find((v) => typeof v === 'string' && v !== '') || '';
+
+/* A row of GET /v1/models; what it does not say stays 0 or ''. */
+export function modelOf(row) {
+  const meta = row.meta || {};
+  const more = row.slm || {};
+  const state = textOf(row.status && row.status.value, more.state, row.state);
+  return {
+    id: String(row.id),
+    title: textOf(more.title, row.title, row.name, row.id),
+    maker: textOf(more.maker, row.maker, row.owned_by),
+    quant: textOf(more.quant, row.quant, meta.quant),
+    context: numberOf(meta.n_ctx, more.context, row.context, row.context_length),
+    contextMost: numberOf(meta.n_ctx_train, more.context_most, row.context_length),
+    params: numberOf(meta.n_params, more.params),
+    fileBytes: numberOf(meta.size, more.file_bytes),
+    memoryBytes: numberOf(more.memory_bytes, meta.memory_bytes),
+    think: textOf(more.think, more.thinking, row.thinking),
+    tools: more.tools === undefined ? row.tools : more.tools,
+    state,
+    loaded: state === 'loaded',
+  };
+}
+
+export const thinkWords = (model) => ({
+  none: 'no', never: 'no', switch: 'can be switched', default_on: 'can be switched', optional: 'can be switched',
+  always: 'always',
+})[model.think] || model.think;
+export const toolWords = (model) =>
+  (model.tools === true ? 'yes' : typeof model.tools === 'string' && model.tools !== '' && model.tools !== 'none'
+    ? 'yes' : model.tools === undefined ? '' : 'no');
+const stateWords = (model) => ({ loaded: 'loaded', loading: 'is being loaded', unloaded: 'on disk' })[model.state] || model.state;
+const paramWords = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} B` : n >= 1e6 ? `${Math.round(n / 1e6)} M` : count(n));
+
+export class Models {
+  constructor(onchoose) {
+    this.list = [];
+    this.select = byId('model');
+    this.onchoose = onchoose;
+    this.select.addEventListener('change', () => onchoose(this.current));
+  }
+
+  get current() {
+    return this.list.find((model) => model.id === this.select.value) || null;
+  }
+
+  take(rows) {
+    const before = this.select.value;
+    this.list = rows.map(modelOf);
+    this.select.replaceChildren(...this.list.map((model) =>
+      el('option', { value: model.id }, model.id + (model.state === 'loading' ? ' (is being loaded)' : ''))));
+    this.select.disabled = this.list.length === 0;
+    this.choose(before);
+  }
+
+  /* That one if there is such, else the first that is loaded, else the first. */
+  choose(id) {
+    const found = this.list.find((model) => model.id === id) ||
+      this.list.find((model) => model.loaded) || this.list[0];
+    if (found) {
+      this.select.value = found.id;
+    }
+  }
+
+  /* The table, with a button in each row. */
+  fillTable(body, use) {
+    body.replaceChildren(...this.list.map((model) => {
+      const here = model === this.current;
+      const cell = (label, text) => el('td', { 'data-label': label }, text || '–');
+      const size = [model.params && paramWords(model.params), model.quant,
+        model.fileBytes && bytes(model.fileBytes)].filter(Boolean).join(' · ');
+      const context = model.context
+        ? count(model.context) + (model.contextMost > model.context ? ` of ${count(model.contextMost)}` : '')
+        : model.contextMost ? count(model.contextMost) : '';
+      return el('tr', here ? { class: 'here' } : {},
+        el('th', { scope: 'row' }, model.id,
+          model.title !== model.id ? el('span', { class: 'under' }, model.title) : null),
+        cell('Size', size),
+        cell('Context', context),
+        cell('Thinking', thinkWords(model)),
+        cell('Tools', toolWords(model)),
+        cell('State', stateWords(model)),
+        cell('Memory', model.memoryBytes ? bytes(model.memoryBytes) : ''),
+        el('td', {}, el('button', {
+          type: 'button', class: 'plain', 'aria-pressed': String(here),
+          'aria-label': here ? `${model.id} is in use` : `Use ${model.id}`,
+          onclick: () => use(model),
+        }, here ? 'In use' : 'Use')));
+    }));
+  }
+}
