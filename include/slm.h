@@ -544,7 +544,8 @@ typedef struct slm_result {
  * not kept in the sequence. result may be NULL; it is filled on failure too, as far as it came. E_ARG for parameters out of range, E_NUMERIC when
  * the model computes something that is no number: the session stays usable. */
 SLM_API slm_err slm_generate(slm_session *session, const slm_generate_options *options, slm_result *result, slm_why *why);
-/* Renders the conversation, syncs the session to it and generates the answer. result may be NULL.
+/* Makes the request [n] a prompt (slm_prompt_make; warnings are lost), syncs the session to it and generates
+ * the answer. request NULL: options->prompt is answered instead. result may be NULL.
  * E_CONTEXT when the prompt does not fit: message has both numbers; nothing is dropped. Cancelled
  * while the prompt is evaluated: E_CANCELLED; later: SLM_FINISH_CANCELLED. */
 SLM_API slm_err slm_chat(slm_session *session, const char *request, size_t n, const slm_generate_options *options,

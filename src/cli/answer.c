@@ -7,12 +7,11 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/json.h"
 #include "base/pool.h"
 #include "base/utf8.h"
 #include "cli/cli.h"
 
-enum { TOOLS_MOST = 16 << 20, TEXT_MOST = 256 << 20 };
+enum { TEXT_MOST = 256 << 20 };
 
 /* ------------------------------------------------------------------ thinking */
 
@@ -124,7 +123,7 @@ int answer_options(struct cli *c, const struct loaded *m, enum think_choice thin
     return EXIT_DONE;
 }
 
-/* ------------------------------------------------------------------ request */
+/* ------------------------------------------------------------------ messages */
 
 bool add_message(struct cli *c, json_t *messages, const char *role, const char *text, size_t n) {
     const char *zero = n ? memchr(text, 0, n) : NULL;
@@ -146,68 +145,6 @@ bool add_message(struct cli *c, json_t *messages, const char *role, const char *
     return true;
 }
 
-char *request_text(json_t *messages, enum think_choice think, json_t *tools, size_t *n) {
-    json_t *kwargs = keep_json(json_object());
-    if (think != THINK_ASIS)
-        json_object_set_new(kwargs, "enable_thinking", json_boolean(think == THINK_ON));
-    if (tools)
-        json_object_set(kwargs, "tools", tools);
-    json_t *request = keep_json(json_pack("{s:O, s:o}", "messages", messages, "kwargs", kwargs));
-    char *text = keep(json_dumps(request, JSON_COMPACT));
-    json_decref(request);
-    *n = strlen(text);
-    return text;
-}
-
-/* Does the template show tools at all? One that leaves them out silently would mislead. */
-static bool template_takes_tools(const struct loaded *m, json_t *tools) {
-    json_t *messages = keep_json(json_pack("[{s:s, s:s}]", "role", "user", "content", "Hello"));
-    char *text[2] = { NULL, NULL };
-    size_t size[2] = { 0, 0 };
-    bool known = true;
-    for (int i = 0; i < 2; i++) {
-        size_t n;
-        char *request = request_text(messages, THINK_ASIS, i ? tools : NULL, &n);
-        known =
-            known && slm_render(m->engine, request, n, NULL, &text[i], &size[i], NULL) == SLM_OK;
-        free(request);
-    }
-    bool takes = !known || size[0] != size[1] || memcmp(text[0], text[1], size[0]) != 0;
-    slm_free(m->engine, text[0]);
-    slm_free(m->engine, text[1]);
-    json_decref(messages);
-    return takes;
-}
-
-int tools_option(struct cli *c, const struct loaded *m, json_t **tools) {
-    const char *path = opt_text(c, OPT_TOOLS);
-    size_t n;
-    slm_why why;
-    *tools = NULL;
-    if (!path)
-        return EXIT_DONE;
-    char *text = read_path(path, TOOLS_MOST, &n);
-    if (!text)
-        return report(c, EXIT_COULD_NOT, "E_IO", NULL, "cannot read the tools file %s: %s", path,
-                      strerror(errno));
-    slm_err err = json_text(text, n, tools, &why);
-    free(text);
-    if (err != SLM_OK)
-        return report(c, EXIT_COULD_NOT, slm_err_name(err), NULL, "%s: %s", path, why.message);
-    int code = EXIT_DONE;
-    if (!json_is_array(*tools))
-        code = report(c, EXIT_COULD_NOT, "E_FORMAT", NULL, "%s: a JSON array of tools is wanted",
-                      path);
-    else if (!template_takes_tools(m, *tools))
-        code = report(c, EXIT_COULD_NOT, "E_UNSUPPORTED", "slm models    which models take tools",
-                      "the template of %s has no place for tools", model_title(m));
-    if (code != EXIT_DONE) {
-        json_decref(*tools);
-        *tools = NULL;
-    }
-    return code;
-}
-
 /* ------------------------------------------------------------------ printing */
 
 void speaker_init(struct speaker *s, struct cli *c, bool stream) {
@@ -217,6 +154,7 @@ void speaker_init(struct speaker *s, struct cli *c, bool stream) {
     s->show_reasoning = c->term.out_tty || opt_set(c, OPT_SHOW_THINKING);
     s->framed = !c->term.out_colour;
     s->part = -1;
+    s->calls = keep_json(json_array());
     buf_init(&s->answer, NULL, TEXT_MOST);
     buf_init(&s->reasoning, NULL, TEXT_MOST);
     progress_start(&s->progress, &c->term, c->quiet, "prompt", "tokens");
@@ -286,6 +224,29 @@ bool speaker_text(void *user, enum slm_part part, const char *text, size_t n) {
     return out_flush(&s->c->out);
 }
 
+bool speaker_call(void *user, const slm_tool_call *call) {
+    struct speaker *s = user;
+    struct output *o = &s->c->out;
+    char id[32];
+    progress_end(&s->progress);
+    snprintf(id, sizeof id, "call_%zu", call->index);
+    json_array_append_new(
+        s->calls, keep_json(json_pack("{s:s, s:s, s:{s:s%, s:s%}}", "id", id, "type", "function",
+                                      "function", "name", call->name, call->n_name, "arguments",
+                                      call->arguments, call->n_arguments)));
+    if (!s->stream)
+        return true;
+    end_part(s);
+    out_text(o, s->line_open ? "\n" : "");
+    s->line_open = false;
+    out_text(o, "[call] ");
+    out_write(o, call->name, call->n_name);
+    out_text(o, " ");
+    out_write(o, call->arguments, call->n_arguments);
+    out_text(o, "\n");
+    return out_flush(o);
+}
+
 bool speaker_prefill(void *user, size_t done, size_t total) {
     struct speaker *s = user;
     progress_step(&s->progress, done, total);
@@ -304,6 +265,8 @@ void speaker_end(struct speaker *s) {
 void speaker_free(struct speaker *s) {
     buf_free(&s->answer);
     buf_free(&s->reasoning);
+    json_decref(s->calls);
+    s->calls = NULL;
 }
 
 /* ------------------------------------------------------------------ errors and receipt */
@@ -362,6 +325,9 @@ void note_finish(const struct cli *c, const struct loaded *m, const slm_result *
              slm_session_context(m->session) < m->info.context ? " (--context N)" : "");
     else if (r->finish == SLM_FINISH_LENGTH && c->term.err_tty)
         note(c, "the answer ends at %u tokens (--max-tokens)", (unsigned)r->output_tokens);
+    if (r->malformed_calls)
+        note(c, "%s of the answer only looked like a call of a tool, and stands in its text",
+             format_count(r->malformed_calls, n, sizeof n));
     if (r->reevaluated_tokens)
         note(c, "%s tokens were evaluated again because the long rope factors took over",
              format_count(r->reevaluated_tokens, n, sizeof n));
@@ -396,13 +362,13 @@ void add_receipt(json_t *into, const struct cli *c, const struct loaded *m, cons
     json_object_set_new(into, "finish", json_string(finish_name(r->finish)));
     json_object_set_new(
         into, "usage",
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "prompt_tokens",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "prompt_tokens",
                   (json_int_t)r->prompt_tokens, "cached_tokens", (json_int_t)r->reused_tokens,
                   "output_tokens", (json_int_t)r->output_tokens, "reasoning_tokens",
                   (json_int_t)r->reasoning_tokens, "reevaluated_tokens",
                   (json_int_t)r->reevaluated_tokens, "disk_tokens", (json_int_t)r->disk_tokens,
                   "guessed_tokens", (json_int_t)r->guessed_tokens, "accepted_tokens",
-                  (json_int_t)r->accepted_tokens));
+                  (json_int_t)r->accepted_tokens, "forced_tokens", (json_int_t)r->forced_tokens));
     json_object_set_new(into, "timings",
                         json_pack("{s:f, s:f, s:f, s:f, s:f}", "load_ms", (double)m->load_ns / 1e6,
                                   "prefill_ms", (double)r->prefill_ns / 1e6, "decode_ms",

@@ -266,17 +266,32 @@ int think_check(struct cli *c, const struct loaded *m, enum think_choice think);
 /* Sampling, limits, stops, date. Exit code. */
 int answer_options(struct cli *c, const struct loaded *m, enum think_choice think,
                    slm_generate_options *out);
-/* --tools as a JSON array, checked against the template; NULL when not given. Exit code. */
-int tools_option(struct cli *c, const struct loaded *m, json_t **tools);
-/* {"messages", "kwargs"} as text. Borrows both; returns owned. */
-char *request_text(json_t *messages, enum think_choice think, json_t *tools, size_t *n);
 /* A message; false when the text is not UTF-8 (reported). */
 bool add_message(struct cli *c, json_t *messages, const char *role, const char *text, size_t n);
+
+/* ---- asking.c: what is asked of a model beside its messages ---- */
+struct asking {
+    json_t *tools, *choice, *format; /* as in slm_prompt_make; NULL: not given */
+};
+/* --tools, --tool-choice, --schema, --json-object, --choices, --regex. Exit code; asking_free follows
+ * in any case. */
+int asking_options(struct cli *c, const struct loaded *m, struct asking *a);
+void asking_free(struct asking *a);
+/* The document for slm_prompt_make. Borrows; returns owned. */
+char *request_text(const struct loaded *m, json_t *messages, enum think_choice think,
+                   const struct asking *a, size_t *n);
+/* Makes the prompt and prints its warnings as notes. Exit code after a report. */
+int prompt_of(struct cli *c, const struct loaded *m, json_t *messages, enum think_choice think,
+              const struct asking *a, const slm_generate_options *o, slm_prompt **out);
+/* The format of a->format for text without a template; NULL when there is none. Exit code. */
+int constraint_of(struct cli *c, const struct loaded *m, const struct asking *a,
+                  slm_constraint **out);
 
 struct speaker {
     struct cli *c;
     bool stream, show_reasoning, framed; /* framed: reasoning marked by words, not by dimness */
     struct buf answer, reasoning;
+    json_t *calls;       /* array of tool calls in OpenAI's shape */
     int part;            /* last printed, -1 none */
     bool any, line_open; /* something of this part was printed; the last character was no newline */
     size_t held;         /* newlines held back until more of the part comes */
@@ -285,6 +300,8 @@ struct speaker {
 void speaker_init(struct speaker *s, struct cli *c, bool stream);
 /* on_text and on_prefill of slm_generate_options. */
 bool speaker_text(void *user, enum slm_part part, const char *text, size_t n);
+/* on_call: a line of its own. */
+bool speaker_call(void *user, const slm_tool_call *call);
 bool speaker_prefill(void *user, size_t done, size_t total);
 /* Ends colours and the line. */
 void speaker_end(struct speaker *s);

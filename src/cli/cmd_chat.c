@@ -16,7 +16,8 @@ struct chat {
     struct cli *c;
     struct loaded m;
     const char *model_name; /* as the user wrote it; what --resume looks for */
-    json_t *messages, *tools;
+    json_t *messages;
+    struct asking asking;
     char *system; /* owned or NULL */
     enum think_choice think;
     uint32_t think_budget; /* 0: none */
@@ -100,6 +101,8 @@ static void keep_answer(struct chat *chat, const struct speaker *s, const slm_re
     if (s->reasoning.len)
         json_object_set_new(m, "reasoning_content",
                             json_stringn(s->reasoning.data, s->reasoning.len));
+    if (json_array_size(s->calls) > 0)
+        json_object_set(m, "tool_calls", s->calls);
     json_object_set_new(m, "finish", json_string(finish_name(r->finish)));
     json_array_append_new(chat->messages, m);
 }
@@ -111,6 +114,8 @@ static void print_turn_json(struct chat *chat, const struct speaker *s, const sl
     json_object_set_new(doc, "reasoning",
                         s->reasoning.len ? json_stringn(s->reasoning.data, s->reasoning.len)
                                          : json_null());
+    if (json_array_size(s->calls) > 0)
+        json_object_set(doc, "tool_calls", s->calls);
     json_object_set_new(doc, "conversation", chat->id ? json_integer(chat->id) : json_null());
     add_receipt(doc, chat->c, &chat->m, r);
     out_json(&chat->c->out, doc, true);
@@ -119,22 +124,26 @@ static void print_turn_json(struct chat *chat, const struct speaker *s, const sl
 /* Asks the model; the answer is printed as it comes. */
 static slm_err ask(struct chat *chat, struct speaker *s, slm_result *r, slm_why *why, int *code) {
     slm_generate_options o;
-    size_t n;
+    slm_prompt *prompt;
     *code = answer_options(chat->c, &chat->m, chat->think, &o);
     if (*code != EXIT_DONE)
         return SLM_OK;
+    json_t *messages = turn_messages(chat);
+    *code = prompt_of(chat->c, &chat->m, messages, chat->think, &chat->asking, &o, &prompt);
+    json_decref(messages);
+    if (*code != EXIT_DONE)
+        return SLM_OK;
+    o.prompt = prompt;
     o.think_budget = chat->think_budget;
     o.on_text = speaker_text;
+    o.on_call = speaker_call;
     o.on_prefill = speaker_prefill;
     o.user = s;
-    json_t *messages = turn_messages(chat);
-    char *request = request_text(messages, chat->think, chat->tools, &n);
-    json_decref(messages);
     slm_session_resume(chat->m.session);
     signals_watch(chat->m.session);
-    slm_err err = slm_chat(chat->m.session, request, n, &o, r, why);
+    slm_err err = slm_chat(chat->m.session, NULL, 0, &o, r, why);
     signals_idle();
-    free(request);
+    slm_prompt_free(prompt);
     return err;
 }
 
@@ -154,7 +163,7 @@ static void turn(struct chat *chat, const char *text, size_t n) {
     if (code == EXIT_DONE && err != SLM_OK)
         code = report_answer(c, &chat->m, err, &why, r.prompt_tokens);
     bool stopped = err == SLM_OK && r.finish == SLM_FINISH_CANCELLED;
-    if (code != EXIT_DONE || (stopped && s.answer.len == 0)) {
+    if (code != EXIT_DONE || (stopped && s.answer.len == 0 && json_array_size(s.calls) == 0)) {
         json_array_remove(chat->messages, json_array_size(chat->messages) - 1);
         chat->failed = stopped ? EXIT_INTERRUPTED : code;
     } else {
@@ -427,7 +436,7 @@ static int start(struct chat *chat) {
     if (code == EXIT_DONE)
         code = think_check(c, &chat->m, chat->think);
     if (code == EXIT_DONE)
-        code = tools_option(c, &chat->m, &chat->tools);
+        code = asking_options(c, &chat->m, &chat->asking);
     if (code == EXIT_DONE)
         code = model_session(c, &chat->m);
     if (code != EXIT_DONE)
@@ -447,7 +456,7 @@ int chat_with(struct cli *c, const char *model) {
     if (code == EXIT_DONE)
         code = talk(&chat);
     json_decref(chat.messages);
-    json_decref(chat.tools);
+    asking_free(&chat.asking);
     free(chat.system);
     store_close(chat.store);
     model_close(&chat.m);

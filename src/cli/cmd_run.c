@@ -65,29 +65,34 @@ static void print_json(struct cli *c, const struct loaded *m, const struct speak
     json_t *answer = s->answer.len ? text_or_null(&s->answer) : json_string("");
     json_object_set_new(doc, "answer", keep_json(answer));
     json_object_set_new(doc, "reasoning", keep_json(text_or_null(&s->reasoning)));
+    if (json_array_size(s->calls) > 0)
+        json_object_set(doc, "tool_calls", s->calls);
     add_receipt(doc, c, m, r);
     out_json(&c->out, doc, false);
 }
 
-static int answer(struct cli *c, struct loaded *m, json_t *messages, json_t *tools) {
+static int answer(struct cli *c, struct loaded *m, json_t *messages, const struct asking *a) {
     enum think_choice think = think_option(c);
     slm_generate_options o;
+    slm_prompt *prompt;
     slm_result r = { .size = sizeof r };
     slm_why why;
     struct speaker s;
-    size_t n;
     int code = answer_options(c, m, think, &o);
+    if (code == EXIT_DONE)
+        code = prompt_of(c, m, messages, think, a, &o, &prompt);
     if (code != EXIT_DONE)
         return code;
     speaker_init(&s, c, !c->json);
+    o.prompt = prompt;
     o.on_text = speaker_text;
+    o.on_call = speaker_call;
     o.on_prefill = speaker_prefill;
     o.user = &s;
-    char *request = request_text(messages, think, tools, &n);
     signals_watch(m->session);
-    slm_err err = slm_chat(m->session, request, n, &o, &r, &why);
+    slm_err err = slm_chat(m->session, NULL, 0, &o, &r, &why);
     signals_watch(NULL);
-    free(request);
+    slm_prompt_free(prompt);
     speaker_end(&s);
     if (err != SLM_OK) {
         code = report_answer(c, m, err, &why, r.prompt_tokens);
@@ -102,7 +107,8 @@ static int answer(struct cli *c, struct loaded *m, json_t *messages, json_t *too
 }
 
 static int run(struct cli *c, const struct buf *prompt, struct loaded *m) {
-    json_t *messages = keep_json(json_array()), *tools = NULL;
+    json_t *messages = keep_json(json_array());
+    struct asking a = { 0 };
     const char *system = opt_text(c, OPT_SYSTEM);
     int code = EXIT_DONE;
     if ((system && !add_message(c, messages, "system", system, strlen(system))) ||
@@ -113,14 +119,14 @@ static int run(struct cli *c, const struct buf *prompt, struct loaded *m) {
     if (code == EXIT_DONE)
         code = think_check(c, m, think_option(c));
     if (code == EXIT_DONE)
-        code = tools_option(c, m, &tools);
+        code = asking_options(c, m, &a);
     if (code == EXIT_DONE)
         code = model_session(c, m);
     if (code == EXIT_DONE) {
         note_model(c, m);
-        code = answer(c, m, messages, tools);
+        code = answer(c, m, messages, &a);
     }
-    json_decref(tools);
+    asking_free(&a);
     json_decref(messages);
     model_close(m);
     return code;
@@ -140,7 +146,8 @@ int cmd_run(struct cli *c) {
 /* ------------------------------------------------------------------ complete */
 
 /* Evaluates the text and goes on with it. */
-static int complete(struct cli *c, struct loaded *m, const struct buf *text) {
+static int complete(struct cli *c, struct loaded *m, const struct buf *text,
+                    const slm_constraint *constraint) {
     slm_generate_options o;
     slm_result r = { .size = sizeof r };
     slm_why why;
@@ -152,6 +159,7 @@ static int complete(struct cli *c, struct loaded *m, const struct buf *text) {
         return code;
     speaker_init(&s, c, !c->json);
     o.split_thinking = false;
+    o.constraint = constraint;
     o.on_text = speaker_text;
     o.user = &s;
     slm_err err = slm_encode(m->engine, text->data, text->len, SLM_ENCODE_BOS, &ids, &n_ids, &why);
@@ -187,6 +195,8 @@ static int complete(struct cli *c, struct loaded *m, const struct buf *text) {
 
 int cmd_complete(struct cli *c) {
     struct buf text;
+    struct asking a = { 0 };
+    slm_constraint *constraint = NULL;
     struct loaded m = { 0 };
     int code = EXIT_DONE;
     buf_init(&text, NULL, PROMPT_MOST);
@@ -204,10 +214,16 @@ int cmd_complete(struct cli *c) {
                           SLM_TOKENIZER | SLM_WEIGHTS, &m);
     if (code == EXIT_DONE)
         code = model_session(c, &m);
+    if (code == EXIT_DONE)
+        code = asking_options(c, &m, &a);
+    if (code == EXIT_DONE)
+        code = constraint_of(c, &m, &a, &constraint);
     if (code == EXIT_DONE) {
         note_model(c, &m);
-        code = complete(c, &m, &text);
+        code = complete(c, &m, &text, constraint);
     }
+    slm_constraint_close(constraint);
+    asking_free(&a);
     model_close(&m);
     buf_free(&text);
     return code;

@@ -105,15 +105,18 @@ slm_err slm_chat(slm_session *s, const char *request, size_t n, const slm_genera
                  slm_result *result, slm_why *why) {
     slm_generate_options o;
     slm_result r = { .size = sizeof r };
-    slm_prompt *p;
+    slm_prompt *p = NULL;
     TRY(take(&o, options, result, why));
-    if (o.prompt != NULL)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "slm_chat makes the prompt itself");
-    TRY(slm_prompt_make(s->runner.engine, request, n, &o.render, &p, why));
-    o.prompt = p;
+    if ((o.prompt != NULL) != (request == NULL))
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "slm_chat wants a request or a prompt%s",
+                    request != NULL ? ", not both" : "");
+    if (request != NULL) {
+        TRY(slm_prompt_make(s->runner.engine, request, n, &o.render, &p, why));
+        o.prompt = p;
+    }
     slm_err err = generation_settle(&o, why);
     if (err == SLM_OK)
-        err = answer(s, p, &o, &r, why);
+        err = answer(s, o.prompt, &o, &r, why);
     slm_prompt_free(p);
     give(result, &r);
     return err;
