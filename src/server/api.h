@@ -45,7 +45,6 @@ enum api_op {
     API_RUNNING,    /* those that are loaded */
     API_SLOTS,
     API_VERSION,
-    API_ALIVE,      /* Ollama's HEAD and GET / */
     API_PULL        /* an error that tells how */
 };
 struct api_reader; /* api_read.h */
@@ -105,6 +104,16 @@ struct api_prompt {
 };
 
 /* Sampling that the request states; the rest is the model's default. */
+enum api_sampling_field {
+    SET_TEMPERATURE,
+    SET_TOP_K,
+    SET_TOP_P,
+    SET_MIN_P,
+    SET_TYPICAL_P,
+    SET_REPETITION_PENALTY,
+    SET_PRESENCE_PENALTY,
+    SET_FREQUENCY_PENALTY
+};
 struct api_sampling {
     unsigned set; /* 1 << enum api_sampling_field */
     slm_sampling values;
@@ -132,9 +141,11 @@ struct api_call {
     uint32_t top;             /* alternatives per token */
     bool logprobs, echo;
     bool ignore_stop_ids;
-    bool include_usage, progress, timings, raw_tokens, base64;
+    bool include_usage, progress, timings, return_tokens, base64;
+    bool add_special, parse_special, pieces; /* of the small routes */
+    bool both_keys;           /* /tokenize was asked in the words of lm-eval */
     uint32_t dimensions;      /* of embeddings; 0: all */
-    bool speculate_off;
+    bool unit_vectors;        /* scaled to length 1 */
 
     /* for the server */
     uint32_t num_ctx;         /* the context may not be used beyond this; 0: all of it */
@@ -147,9 +158,12 @@ struct api_call {
     const char *session;      /* affinity key of the client (prompt_cache_key, x-session-id), or NULL */
     struct buf warnings;      /* "ignored: foo, bar; ..." for the header x-slm-warning; printable ASCII */
 
+    /* the rest is the dialects' own */
     json_t *body;             /* as parsed, or NULL */
-    void *rest;               /* what the dialect keeps for its reply */
-    struct arena arena;       /* everything above lives here */
+    json_t *document;         /* of a chat */
+    char *document_text;      /* prompts[0].text of a chat */
+    size_t n_dropped;         /* turns that api_drop_turn took */
+    struct arena arena;       /* everything that is pointed to lives here */
 };
 /* body [n] borrowed for the call; name: what api_route_find gave. False and *e filled when it cannot be;
  * *out needs api_call_free in either case. */

@@ -1,0 +1,423 @@
+/* api_convo.c - conversations and tools of every dialect in the one shape of slm_prompt_make's document.
+ *
+ * What goes in is copied, so that nothing of the client's body reaches the library but what is named
+ * here: role, content, reasoning_content, tool_calls, tool_call_id, name; of tools name, description,
+ * parameters. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/api_read.h"
+
+/* ------------------------------------------------------------------ content */
+
+static bool is_text_part(const char *type) {
+    return strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 ||
+           strcmp(type, "output_text") == 0;
+}
+
+static bool is_image_part(const char *type) {
+    return strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0 ||
+           strcmp(type, "image") == 0;
+}
+
+/* Adds the text of one part of a content. */
+static bool part_text(struct api_reader *r, const json_t *part, const char *name, struct buf *b) {
+    const char *type = json_string_value(json_object_get(part, "type"));
+    const json_t *text = json_object_get(part, "text");
+    if (type == NULL)
+        return bad_field(r, name, "has a content part without a type");
+    if (strcmp(type, "refusal") == 0)
+        text = json_object_get(part, "refusal");
+    else if (is_image_part(type))
+        return api_fail(r->error, 400, "unsupported_content", name,
+                        "'%s' has an image; this server answers text only", name);
+    else if (!is_text_part(type))
+        return api_fail(r->error, 400, "unsupported_content", name,
+                        "'%s' has a content part of type '%.64s'; known are text parts", name,
+                        type);
+    if (!json_is_string(text))
+        return bad_field(r, name, "has a text part without text");
+    buf_put(b, json_string_value(text), json_string_length(text));
+    return true;
+}
+
+json_t *content_text(struct api_reader *r, const json_t *content, const char *name) {
+    const json_t *part;
+    json_t *out = NULL;
+    struct buf b;
+    size_t i;
+    if (json_is_string(content)) {
+        out = json_copy((json_t *)(uintptr_t)content);
+        if (out == NULL)
+            no_memory(r);
+        return out;
+    }
+    if (!json_is_array(content)) {
+        bad_field(r, name, "has a content that is neither text nor a list of parts");
+        return NULL;
+    }
+    buf_init(&b, NULL, (size_t)1 << 28);
+    json_array_foreach(content, i, part) {
+        if (!part_text(r, part, name, &b))
+            goto out;
+    }
+    out = b.err == SLM_OK ? json_stringn_nocheck(b.len > 0 ? b.data : "", b.len) : NULL;
+    if (out == NULL)
+        no_memory(r);
+out:
+    buf_free(&b);
+    return out;
+}
+
+bool message_append(struct api_reader *r, json_t *message, const char *key, json_t *text) {
+    json_t *old = json_object_get(message, key);
+    struct buf b;
+    bool ok = false;
+    if (text == NULL)
+        return false;
+    if (!json_is_string(old) || json_string_length(old) == 0)
+        return json_object_set_new(message, key, text) == 0 || no_memory(r);
+    buf_init(&b, NULL, (size_t)1 << 28);
+    buf_put(&b, json_string_value(old), json_string_length(old));
+    buf_puts(&b, "\n\n");
+    buf_put(&b, json_string_value(text), json_string_length(text));
+    if (b.err == SLM_OK)
+        ok = json_object_set_new(message, key, json_stringn_nocheck(b.data, b.len)) == 0;
+    buf_free(&b);
+    json_decref(text);
+    return ok || no_memory(r);
+}
+
+/* ------------------------------------------------------------------ messages */
+
+static bool have_messages(struct api_reader *r) {
+    if (r->messages != NULL)
+        return true;
+    r->messages = json_array();
+    if (json_object_set_new(r->document, "messages", r->messages) == 0)
+        return true;
+    r->messages = NULL;
+    return no_memory(r);
+}
+
+json_t *chat_add(struct api_reader *r, const char *role, json_t *content) {
+    json_t *m = have_messages(r) ? json_object() : NULL;
+    int rc = m == NULL;
+    rc = rc || json_object_set_new(m, "role", json_string(role)) != 0;
+    if (content != NULL && rc == 0)
+        rc = json_object_set(m, "content", content);
+    if (rc == 0 && r->reasoning != NULL && strcmp(role, "assistant") == 0) {
+        rc = json_object_set_new(m, "reasoning_content", r->reasoning);
+        r->reasoning = NULL;
+    }
+    json_decref(content);
+    if (rc != 0 || json_array_append(r->messages, m) != 0) {
+        json_decref(m);
+        no_memory(r);
+        return NULL;
+    }
+    json_decref(m); /* the array holds it */
+    return m;
+}
+
+json_t *chat_assistant(struct api_reader *r) {
+    json_t *last =
+        r->messages != NULL ? json_array_get(r->messages, json_array_size(r->messages) - 1) : NULL;
+    const char *role = json_string_value(json_object_get(last, "role"));
+    if (role != NULL && strcmp(role, "assistant") == 0 && r->reasoning == NULL)
+        return last;
+    return chat_add(r, "assistant", json_string(""));
+}
+
+bool chat_add_call(struct api_reader *r, const char *id, const char *name, const char *arguments) {
+    json_t *m = chat_assistant(r), *calls = json_object_get(m, "tool_calls");
+    char made[48];
+    if (m == NULL)
+        return false;
+    if (calls == NULL) {
+        calls = json_array();
+        if (json_object_set_new(m, "tool_calls", calls) != 0)
+            return no_memory(r);
+    }
+    if (id == NULL) {
+        snprintf(made, sizeof made, "call_%zu_%zu", json_array_size(r->messages),
+                 json_array_size(calls));
+        id = made;
+    }
+    json_t *call = json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", id, "type", "function", "function",
+                             "name", name, "arguments", arguments);
+    return (call != NULL && json_array_append_new(calls, call) == 0) || no_memory(r);
+}
+
+bool chat_add_result(struct api_reader *r, const char *id, const char *name, json_t *content) {
+    json_t *m = content != NULL ? chat_add(r, "tool", content) : NULL;
+    if (m == NULL)
+        return false;
+    if (id != NULL && json_object_set_new(m, "tool_call_id", json_string(id)) != 0)
+        return no_memory(r);
+    if (name != NULL && json_object_set_new(m, "name", json_string(name)) != 0)
+        return no_memory(r);
+    return true;
+}
+
+/* ------------------------------------------------------------------ OpenAI's messages */
+
+/* tool_calls of a message of the assistant: [{"id", "type", "function": {"name", "arguments"}}] */
+static bool openai_calls(struct api_reader *r, const json_t *list) {
+    const json_t *call;
+    size_t i;
+    if (list != NULL && !json_is_null(list) && !json_is_array(list))
+        return bad_field(r, "messages", "has tool_calls that are no list");
+    json_array_foreach(list, i, call) {
+        const json_t *function = json_object_get(call, "function"),
+                     *arguments = json_object_get(function, "arguments");
+        const char *name = json_string_value(json_object_get(function, "name"));
+        char *dump = NULL;
+        if (name == NULL)
+            return bad_field(r, "messages", "has a tool call without a name");
+        if (json_is_object(arguments))
+            dump = json_dumps(arguments, JSON_COMPACT);
+        else if (arguments != NULL && !json_is_string(arguments) && !json_is_null(arguments))
+            return bad_field(r, "messages", "has a tool call whose arguments are no text");
+        const char *text = dump != NULL                 ? dump
+                           : json_is_string(arguments) ? json_string_value(arguments)
+                                                       : "{}";
+        bool ok = chat_add_call(r, json_string_value(json_object_get(call, "id")), name,
+                                text[0] != '\0' ? text : "{}");
+        free(dump);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static bool openai_assistant(struct api_reader *r, const json_t *message) {
+    static const char *const names[] = { "reasoning_content", "reasoning", "thinking" };
+    const json_t *content = json_object_get(message, "content");
+    for (size_t i = 0; i < ARRAY_LEN(names) && r->reasoning == NULL; i++) {
+        const json_t *v = json_object_get(message, names[i]);
+        if (json_is_string(v) && json_string_length(v) > 0)
+            r->reasoning = json_incref((json_t *)(uintptr_t)v);
+    }
+    json_t *text = content == NULL || json_is_null(content)
+                       ? json_string("")
+                       : content_text(r, content, "messages");
+    return text != NULL && chat_add(r, "assistant", text) != NULL &&
+           openai_calls(r, json_object_get(message, "tool_calls"));
+}
+
+static bool openai_message(struct api_reader *r, const json_t *message) {
+    static const char *const plain[] = { "system", "developer", "user" };
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const json_t *content = json_object_get(message, "content");
+    if (role == NULL)
+        return bad_field(r, "messages", "has a message without a role");
+    if (strcmp(role, "assistant") == 0)
+        return openai_assistant(r, message);
+    if (json_is_array(json_object_get(message, "images")) &&
+        json_array_size(json_object_get(message, "images")) > 0)
+        return api_fail(r->error, 400, "unsupported_content", "messages",
+                        "'messages' has an image; this server answers text only");
+    bool tool = strcmp(role, "tool") == 0 || strcmp(role, "function") == 0, known = tool;
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++)
+        known = known || strcmp(role, plain[i]) == 0;
+    if (!known)
+        return bad_field(r, "messages",
+                         "has the role '%.64s'; known are system, developer, user, assistant, tool",
+                         role);
+    if (content == NULL || json_is_null(content))
+        return bad_field(r, "messages", "has a message of the role %s without content", role);
+    json_t *text = content_text(r, content, "messages");
+    if (!tool)
+        return text != NULL && chat_add(r, role, text) != NULL;
+    const char *name = json_string_value(json_object_get(message, "name"));
+    if (name == NULL)
+        name = json_string_value(json_object_get(message, "tool_name"));
+    return chat_add_result(r, json_string_value(json_object_get(message, "tool_call_id")), name,
+                           text);
+}
+
+bool chat_messages(struct api_reader *r, const json_t *list) {
+    const json_t *message;
+    size_t i;
+    if (!have_messages(r))
+        return false;
+    json_array_foreach(list, i, message) {
+        if (!json_is_object(message))
+            return bad_field(r, "messages", "has an item that is no object");
+        if (!openai_message(r, message))
+            return false;
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------ tools */
+
+bool chat_tool(struct api_reader *r, const char *name, const json_t *description,
+               const json_t *parameters) {
+    json_t *tools = json_object_get(r->document, "tools"), *function;
+    if (tools == NULL) {
+        tools = json_array();
+        if (json_object_set_new(r->document, "tools", tools) != 0)
+            return no_memory(r);
+    }
+    function = json_pack("{s:s}", "name", name);
+    if (json_is_string(description))
+        json_object_set(function, "description", (json_t *)(uintptr_t)description);
+    if (json_is_object(parameters))
+        json_object_set(function, "parameters", (json_t *)(uintptr_t)parameters);
+    else
+        json_object_set_new(function, "parameters",
+                            json_pack("{s:s, s:{}}", "type", "object", "properties"));
+    json_t *tool = json_pack("{s:s, s:o}", "type", "function", "function", function);
+    return (tool != NULL && json_array_append_new(tools, tool) == 0) || no_memory(r);
+}
+
+bool chat_tools(struct api_reader *r, const json_t *list) {
+    const json_t *tool;
+    size_t i;
+    json_array_foreach(list, i, tool) {
+        const char *type = json_string_value(json_object_get(tool, "type"));
+        const json_t *function = json_object_get(tool, "function");
+        char words[128];
+        if (!json_is_object(tool))
+            return bad_field(r, "tools", "has an item that is no object");
+        if (type != NULL && strcmp(type, "function") != 0) {
+            snprintf(words, sizeof words, "tool of type %.64s left out: only functions are known",
+                     type);
+            api_warn(r->call, words);
+            continue;
+        }
+        if (!json_is_object(function))
+            function = tool;
+        const char *name = json_string_value(json_object_get(function, "name"));
+        if (name == NULL || name[0] == '\0')
+            return bad_field(r, "tools", "has a function without a name");
+        const json_t *parameters = json_object_get(function, "parameters");
+        if (parameters != NULL && !json_is_null(parameters) && !json_is_object(parameters))
+            return bad_field(r, "tools", "has parameters of '%.64s' that are no object", name);
+        if (!chat_tool(r, name, json_object_get(function, "description"), parameters))
+            return false;
+    }
+    return true;
+}
+
+static bool has_tool(const struct api_reader *r, const char *name) {
+    const json_t *tool;
+    size_t i;
+    json_array_foreach(json_object_get(r->document, "tools"), i, tool) {
+        const char *s =
+            json_string_value(json_object_get(json_object_get(tool, "function"), "name"));
+        if (s != NULL && strcmp(s, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool tool_choice_word(struct api_reader *r, const char *word) {
+    if (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0 && strcmp(word, "required") != 0)
+        return bad_field(r, "tool_choice",
+                         "is '%.64s'; known are auto, none, required and one function", word);
+    if (strcmp(word, "required") == 0 && json_object_get(r->document, "tools") == NULL)
+        return bad_field(r, "tool_choice", "is required, but there are no tools");
+    if (json_object_get(r->document, "tools") == NULL)
+        return true; /* says nothing */
+    return json_object_set_new(r->document, "tool_choice", json_string(word)) == 0 || no_memory(r);
+}
+
+bool tool_choice_name(struct api_reader *r, const char *name) {
+    if (name == NULL)
+        return bad_field(r, "tool_choice", "names no function");
+    if (!has_tool(r, name))
+        return bad_field(r, "tool_choice", "names '%.64s', which is not among the tools", name);
+    json_t *v =
+        json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name);
+    return (v != NULL && json_object_set_new(r->document, "tool_choice", v) == 0) || no_memory(r);
+}
+
+bool chat_tool_choice(struct api_reader *r, const json_t *choice) {
+    if (choice == NULL)
+        return true;
+    if (json_is_string(choice))
+        return tool_choice_word(r, json_string_value(choice));
+    const char *type = json_string_value(json_object_get(choice, "type"));
+    const json_t *function = json_object_get(choice, "function");
+    if (type == NULL || strcmp(type, "function") != 0)
+        return bad_field(r, "tool_choice",
+                         "has to be auto, none, required or {\"type\": \"function\", ...}");
+    return tool_choice_name(
+        r, json_string_value(json_object_get(json_is_object(function) ? function : choice, "name")));
+}
+
+/* ------------------------------------------------------------------ the document */
+
+bool document_text(struct api_call *call) {
+    free(call->document_text);
+    call->document_text = json_dumps(call->document, JSON_COMPACT);
+    if (call->document_text == NULL)
+        return false;
+    call->prompts[0].text = call->document_text;
+    call->prompts[0].n = strlen(call->document_text);
+    return true;
+}
+
+bool chat_document(struct api_reader *r) {
+    struct api_call *call = r->call;
+    const json_t *kwargs = r->params.values[P_TEMPLATE_KWARGS].json;
+    int rc = 0;
+    if (r->reasoning != NULL && chat_assistant(r) == NULL)
+        return false;
+    if (r->think != THINK_AS_IS)
+        rc = json_object_set_new(r->document, "think", json_boolean(r->think == THINK_YES));
+    if (rc == 0 && r->format != NULL)
+        rc = json_object_set(r->document, "format", (json_t *)(uintptr_t)r->format);
+    if (rc == 0 && kwargs != NULL) {
+        json_t *copy = json_copy((json_t *)(uintptr_t)kwargs);
+        json_object_del(copy, "enable_thinking"); /* is "think" already */
+        rc = copy == NULL || json_object_size(copy) == 0
+                 ? 0
+                 : json_object_set(r->document, "kwargs", copy);
+        json_decref(copy);
+    }
+    if (r->think == THINK_NO)
+        call->think_budget = 0;
+    call->prompts = arena_zalloc(&call->arena, 1, sizeof *call->prompts);
+    if (rc != 0 || call->prompts == NULL)
+        return no_memory(r);
+    call->n_prompts = 1;
+    call->prompts[0].kind = API_CHAT;
+    call->document = json_incref(r->document);
+    return document_text(call) || no_memory(r);
+}
+
+/* How many messages go together at `at`: calls with their results. */
+static size_t turn_length(const json_t *messages, size_t at) {
+    size_t n = 1;
+    while (at + n < json_array_size(messages)) {
+        const char *role =
+            json_string_value(json_object_get(json_array_get(messages, at + n), "role"));
+        if (role == NULL || strcmp(role, "user") == 0 || strcmp(role, "system") == 0)
+            break;
+        n++;
+    }
+    return n;
+}
+
+bool api_drop_turn(struct api_call *call) {
+    json_t *messages = json_object_get(call->document, "messages");
+    size_t at = 0;
+    if (!call->truncate)
+        return false;
+    for (; at < json_array_size(messages); at++) {
+        const char *role = json_string_value(json_object_get(json_array_get(messages, at), "role"));
+        if (role != NULL && strcmp(role, "system") != 0 && strcmp(role, "developer") != 0)
+            break;
+    }
+    size_t n = turn_length(messages, at);
+    if (at + n >= json_array_size(messages))
+        return false; /* the last turn stays */
+    for (size_t i = 0; i < n; i++)
+        json_array_remove(messages, at);
+    call->n_dropped++;
+    return document_text(call);
+}
