@@ -39,6 +39,7 @@ struct server_options {
     uint32_t drain_delay_s;      /* before that new requests are still taken, for balancers to notice */
     uint32_t idle_s;             /* a model that nobody asked for so long is unloaded; 0: never */
     uint64_t max_memory;         /* for all models together */
+    uint64_t cache_bytes;        /* of each model, for beginnings that were evaluated before */
     bool share_cache;            /* evaluated beginnings may be shared by different keys */
     bool log_prompts;
     unsigned metrics_names; /* 0: slm_ alone, 1: vllm: too, 2: llamacpp: too */
