@@ -48,12 +48,13 @@ pkg_libs = $(or $(shell $(PKG_CONFIG) --silence-errors --libs $(1)),$(2))
 CORE_LIBS := $(call pkg_libs,jansson libutf8proc,-ljansson -lutf8proc) -lm
 PROGRAM_LIBS := $(call pkg_libs,libcurl,-lcurl) $(call pkg_libs,gnutls,-lgnutls) \
     $(call pkg_libs,libedit,-ledit) $(call pkg_libs,sqlite3,-lsqlite3) \
+    $(call pkg_libs,libmicrohttpd,-lmicrohttpd) \
     $(call pkg_libs,libjpeg libpng libwebp libwebpdemux,-ljpeg -lpng -lwebp -lwebpdemux) \
     $(call pkg_libs,libseccomp,-lseccomp)
 TEST_LIBS := $(call pkg_libs,cmocka,-lcmocka) $(call pkg_libs,zlib,-lz) $(call pkg_libs,libpng,-lpng) \
     $(call pkg_libs,gnutls,-lgnutls)
 LIB_CFLAGS := $(call pkg_cflags,jansson libutf8proc)
-PROGRAM_CFLAGS := $(call pkg_cflags,libcurl gnutls libedit sqlite3 libjpeg libpng libwebp libwebpdemux \
+PROGRAM_CFLAGS := $(call pkg_cflags,libcurl gnutls libedit sqlite3 libmicrohttpd libjpeg libpng libwebp libwebpdemux \
     libseccomp)
 
 # ---- sources: found, not listed ----

@@ -15,6 +15,7 @@ libcurl4-gnutls-dev  module libcurl
 libgnutls28-dev      module gnutls
 libedit-dev          module libedit
 libsqlite3-dev       module sqlite3
+libmicrohttpd-dev    module libmicrohttpd
 libjpeg62-turbo-dev  module libjpeg
 libpng-dev           module libpng
 libwebp-dev          module libwebpdemux
@@ -24,7 +25,6 @@ ca-certificates      file /etc/ssl/certs/ca-certificates.crt
 test_packages='
 libcmocka-dev        module cmocka
 zlib1g-dev           module zlib
-libmicrohttpd-dev    module libmicrohttpd
 g++                  command g++
 clang                command clang
 cmake                command cmake

@@ -363,6 +363,7 @@ int cmd_tokenize(struct cli *c);
 int cmd_detokenize(struct cli *c);
 int cmd_render(struct cli *c);
 int cmd_logits(struct cli *c);
+int cmd_serve(struct cli *c);
 int cmd_help(struct cli *c);
 
 #endif

@@ -16,7 +16,8 @@ static int (*const run_command[CMD_COUNT])(struct cli *) = {
     [CMD_COMPLETE] = cmd_complete, [CMD_MODELS] = cmd_models,     [CMD_PLAN] = cmd_plan,
     [CMD_INFO] = cmd_info,         [CMD_PULL] = cmd_pull,         [CMD_QUANTIZE] = cmd_quantize,
     [CMD_BENCH] = cmd_bench,       [CMD_TOKENIZE] = cmd_tokenize, [CMD_DETOKENIZE] = cmd_detokenize,
-    [CMD_RENDER] = cmd_render,     [CMD_LOGITS] = cmd_logits,     [CMD_HELP] = cmd_help,
+    [CMD_RENDER] = cmd_render,     [CMD_LOGITS] = cmd_logits,     [CMD_SERVE] = cmd_serve,
+        [CMD_HELP] = cmd_help,
 };
 
 static bool take_environment(struct cli *c) {

@@ -5,11 +5,12 @@
 #define ON(name) (1u << CMD_##name)
 #define ANSWERS (ON(HOME) | ON(RUN) | ON(CHAT) | ON(COMPLETE))
 #define TALKS (ON(HOME) | ON(RUN) | ON(CHAT))
-#define COMPUTES (ANSWERS | ON(LOGITS) | ON(BENCH))
+#define COMPUTES (ANSWERS | ON(LOGITS) | ON(BENCH) | ON(SERVE))
 #define EVERYWHERE 0xffffffffu
 
 const char *const group_titles[GROUP_COUNT] = {
     [GROUP_ANSWER] = "Answer", [GROUP_SAMPLING] = "Sampling", [GROUP_CHAT] = "Conversations",
+    [GROUP_SERVER] = "Server",
     [GROUP_INPUT] = "Options", [GROUP_MACHINE] = "Machine",   [GROUP_GENERAL] = "General",
 };
 
@@ -132,6 +133,20 @@ const struct command_row command_table[CMD_COUNT] = {
                      "suffices.",
                      "slm logits demo --ids 345,198,1202 --rows all --exact --out logits.npy", 1, 1,
                      PLACE_MODEL, PLACE_NONE },
+    [CMD_SERVE] = { "serve", "[MODEL...]", "HTTP server for OpenAI's, Anthropic's, Ollama's and llama-server's clients",
+                    "The models named are loaded at the start, the first one answers requests that "
+                    "name none; every other model on this disk, and demo, is loaded when it is asked "
+                    "for, as far as --max-memory allows. Only this machine can reach the server "
+                    "unless --host says otherwise, and then a key is wanted. The address is printed "
+                    "on standard output, what happens as JSON lines on standard error.\n\n"
+                    "A key file has lines of NAME KEY and, after these, rpm=N, concurrent=N and tpm=N "
+                    "as limits; KEY may be sha256: and the hash of the key. SIGTERM lets running "
+                    "answers end, a second one ends them. Under systemd, NOTIFY_SOCKET, WATCHDOG_USEC "
+                    "and a credential named slm-keys are honoured.",
+                    "slm serve demo\n"
+                    "slm serve qwen3-0.6b --port 11434 --parallel 8\n"
+                    "slm serve --host 0.0.0.0 --keys keys.txt --tls-cert c.pem --tls-key k.pem",
+                    0, 64, PLACE_MODEL, PLACE_MODEL },
     [CMD_HELP] = { "help", "[COMMAND]",
                    "this text, one command's options, the man page, shell completions", NULL,
                    "slm help run\n"
@@ -177,13 +192,13 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_SPECULATE] = { "speculate", 0, ARG_ENUM, 0, 0, "off|lookup", "lookup",
                         "guess tokens from what was written before and check several at a time; "
                         "the text is the same",
-                        GROUP_MACHINE, ANSWERS, false },
+                        GROUP_MACHINE, ANSWERS | ON(SERVE), false },
     [OPT_DRAFT] = { "draft", 0, ARG_TEXT, 0, 0, "MODEL", NULL,
                     "a smaller model with the same tokenizer that guesses too; the text is the same",
                     GROUP_MACHINE, ANSWERS, false },
     [OPT_PROMPT_CACHE] = { "prompt-cache", 0, ARG_FILE, 0, 0, "DIR", NULL,
                            "keep what prompts were evaluated to in DIR and begin there next time",
-                           GROUP_MACHINE, ANSWERS, false },
+                           GROUP_MACHINE, ANSWERS | ON(SERVE), false },
     [OPT_ECHO] = { "echo", 0, ARG_FLAG, 0, 0, NULL, NULL, "print the given text first",
                    GROUP_ANSWER, ON(COMPLETE), false },
 
@@ -228,6 +243,67 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_NO_SAVE] = { "no-save", 0, ARG_FLAG, 0, 0, NULL, NULL,
                       "keep nothing of this conversation on disk", GROUP_CHAT, ON(CHAT) | ON(HOME),
                       false },
+
+    [OPT_HOST] = { "host", 0, ARG_TEXT, 0, 0, "ADDRESS", "127.0.0.1",
+                   "address to listen on; one that others reach wants --keys", GROUP_SERVER,
+                   ON(SERVE), false },
+    [OPT_PORT] = { "port", 0, ARG_INT, 0, 65535, "N", "8080", "0 lets the system choose",
+                   GROUP_SERVER, ON(SERVE), false },
+    [OPT_TLS_CERT] = { "tls-cert", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                       "certificate chain, PEM: serve HTTPS", GROUP_SERVER, ON(SERVE), false },
+    [OPT_TLS_KEY] = { "tls-key", 0, ARG_FILE, 0, 0, "FILE", NULL, "its private key, PEM",
+                      GROUP_SERVER, ON(SERVE), false },
+    [OPT_KEYS] = { "keys", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                   "who may ask, a line each; mode 600", GROUP_SERVER, ON(SERVE), false },
+    [OPT_INSECURE_NO_KEY] = { "insecure-no-key", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                              "other machines may ask without a key", GROUP_SERVER, ON(SERVE),
+                              false },
+    [OPT_ALLOW_HOST] = { "allow-host", 0, ARG_TEXT, 0, 0, "NAME", NULL,
+                         "a Host header beyond addresses, localhost and this machine's name; may be "
+                         "repeated", GROUP_SERVER, ON(SERVE), true },
+    [OPT_ALLOW_ORIGIN] = { "allow-origin", 0, ARG_TEXT, 0, 0, "ORIGIN", NULL,
+                           "web pages of ORIGIN (https://app.example, or *) may ask; may be repeated",
+                           GROUP_SERVER, ON(SERVE), true },
+    [OPT_PARALLEL] = { "parallel", 0, ARG_INT, 1, 256, "N", "4",
+                       "answers at once from each model", GROUP_SERVER, ON(SERVE), false },
+    [OPT_QUEUE] = { "queue", 0, ARG_INT, 0, 100000, "N", "64",
+                    "requests that may wait for each model; more get 429", GROUP_SERVER, ON(SERVE),
+                    false },
+    [OPT_QUEUE_TOKENS] = { "queue-tokens", 0, ARG_INT, 1, 1e12, "N", "1048576",
+                           "tokens of their prompts together", GROUP_SERVER, ON(SERVE), false },
+    [OPT_TIMEOUT] = { "timeout", 0, ARG_INT, 1, 1e6, "S", "3600",
+                      "most seconds for one request", GROUP_SERVER, ON(SERVE), false },
+    [OPT_DRAIN] = { "drain", 0, ARG_INT, 0, 1e6, "S", "30",
+                    "seconds for running answers after SIGTERM", GROUP_SERVER, ON(SERVE), false },
+    [OPT_DRAIN_DELAY] = { "drain-delay", 0, ARG_INT, 0, 1e6, "S", "5; on loopback 0",
+                          "seconds before that in which requests are still taken", GROUP_SERVER,
+                          ON(SERVE), false },
+    [OPT_UNLOAD_AFTER] = { "unload-after", 0, ARG_INT, 0, 1e9, "S", "0: when memory is wanted",
+                           "unload a model that nobody asked for S seconds", GROUP_SERVER, ON(SERVE),
+                           false },
+    [OPT_CACHE_MEMORY] = { "cache-memory", 0, ARG_SIZE, 0, 0, "SIZE", "256M",
+                           "of each model, for prompts that begin alike", GROUP_SERVER, ON(SERVE),
+                           false },
+    [OPT_SHARE_CACHE] = { "share-cache", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                          "prompts of different keys may share what was evaluated", GROUP_SERVER,
+                          ON(SERVE), false },
+    [OPT_CONNECTIONS] = { "connections", 0, ARG_INT, 8, 60000, "N", "1024", "most at once",
+                          GROUP_SERVER, ON(SERVE), false },
+    [OPT_CONNECTIONS_PER_IP] = { "connections-per-ip", 0, ARG_INT, 1, 60000, "N",
+                                 "32; from this machine no limit", "most from one address",
+                                 GROUP_SERVER, ON(SERVE), false },
+    [OPT_MAX_BODY] = { "max-body", 0, ARG_SIZE, 0, 0, "SIZE", "32M", "largest request",
+                       GROUP_SERVER, ON(SERVE), false },
+    [OPT_METRICS_NAMES] = { "metrics-names", 0, ARG_ENUM, 0, 0, "slm|vllm|llamacpp", "slm",
+                            "names at /metrics beside slm_'s own", GROUP_SERVER, ON(SERVE), false },
+    [OPT_LOG_PROMPTS] = { "log-prompts", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                          "write the beginning of each request to the log", GROUP_SERVER, ON(SERVE),
+                          false },
+    [OPT_NO_PAGE] = { "no-page", 0, ARG_FLAG, 0, 0, NULL, NULL, "no web page at /", GROUP_SERVER,
+                      ON(SERVE), false },
+    [OPT_PARAMETERS] = { "parameters", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                         "print the parameters that requests may have, as Markdown", GROUP_SERVER,
+                         ON(SERVE), false },
 
     [OPT_TENSORS] = { "tensors", 0, ARG_FLAG, 0, 0, NULL, NULL, "list every tensor", GROUP_INPUT,
                       ON(INFO), false },
@@ -313,8 +389,8 @@ const struct option_row option_table[OPT_COUNT] = {
 
     [OPT_CONTEXT] = { "context", 'c', ARG_INT, 1, 1e9, "N",
                       "8192, or less where the model or the memory ends",
-                      "positions to reserve memory for", GROUP_MACHINE, ANSWERS | ON(MODELS),
-                      false },
+                      "positions to reserve memory for", GROUP_MACHINE,
+                      ANSWERS | ON(MODELS) | ON(SERVE), false },
     [OPT_CONTEXTS] = { "context", 'c', ARG_INTS, 1, 1e9, "N,...", "a ladder up to the model's own",
                        "contexts to plan for", GROUP_MACHINE, ON(PLAN), false },
     [OPT_SEQUENCES] = { "sequences", 0, ARG_INT, 1, 1e6, "N", "1",
@@ -323,7 +399,7 @@ const struct option_row option_table[OPT_COUNT] = {
                  "type of keys and values in memory", GROUP_MACHINE,
                  COMPUTES | ON(PLAN) | ON(MODELS), false },
     [OPT_CHUNK] = { "chunk", 0, ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together",
-                    GROUP_MACHINE, ANSWERS | ON(PLAN) | ON(MODELS) | ON(BENCH), false },
+                    GROUP_MACHINE, ANSWERS | ON(PLAN) | ON(MODELS) | ON(BENCH) | ON(SERVE), false },
     [OPT_MAX_MEMORY] = { "max-memory", 0, ARG_SIZE, 0, 0, "SIZE", "what is free",
                          "refuse to use more than SIZE (500M, 6G)", GROUP_MACHINE,
                          COMPUTES | ON(PLAN) | ON(MODELS), false },

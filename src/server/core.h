@@ -13,6 +13,7 @@
 #include "server/keys.h"
 #include "server/meter.h"
 #include "server/pace.h"
+#include "server/page.h"
 #include "server/server.h"
 
 enum {
@@ -62,6 +63,8 @@ struct connection *watch_add(struct watch *w, int fd, const struct sockaddr *pee
 void watch_remove(struct watch *w, struct connection *c);
 void watch_phase(struct watch *w, struct connection *c, enum connection_phase phase,
                  struct exchange *x);
+/* Everybody is to go: what is at hand is left. */
+void watch_leave_all(struct watch *w);
 void watch_received(struct watch *w, struct connection *c, size_t n);
 
 /* ------------------------------------------------------------------ an exchange (exchange.c) */
@@ -143,6 +146,7 @@ struct exchange {
     size_t waiting_tokens; /* counted in the model's queue */
     uint64_t tokens_in, tokens_out, tokens_cached; /* for the log and the key's allowance */
     const char *finish;
+    char model_name[96]; /* for the log, which is written when the model has been let go */
 };
 struct exchange *exchange_new(struct server *s);
 void exchange_ref(struct exchange *x);
@@ -240,7 +244,7 @@ struct registry {
     struct served_model *first;
     size_t n;
     uint64_t scanned_ns;
-    bool closing;
+    atomic_bool closing;
 };
 /* Finds the listed models and those on disk; loads none. An exit code, reported. */
 int registry_open(struct registry *r, struct server *s, const char *const *models, size_t n);
@@ -248,7 +252,9 @@ int registry_open(struct registry *r, struct server *s, const char *const *model
 void registry_load_listed(struct registry *r);
 enum load_state { LOADS_GO_ON, LOADS_DONE, LOADS_FAILED };
 enum load_state registry_listed(struct registry *r, struct served_model **failed);
-/* Unloads everything; nobody may use a model any more. */
+/* Loads nothing any more, waits until nobody uses a model, and unloads them all. */
+void registry_close(struct registry *r);
+/* After that: frees everything. */
 void registry_stop(struct registry *r);
 enum acquired { ACQUIRED, ACQUIRE_WAITS, ACQUIRE_FAILED };
 /* Takes a reference to the model for x (x->model), begins to load it when it is not. WAITS: x will be
@@ -256,6 +262,8 @@ enum acquired { ACQUIRED, ACQUIRE_WAITS, ACQUIRE_FAILED };
 enum acquired registry_acquire(struct registry *r, const char *name, struct exchange *x,
                                struct api_error *e);
 void registry_release(struct registry *r, struct served_model *m);
+/* Gives back what world_open took: a look is no use. */
+void registry_unview(struct registry *r, struct served_model *m);
 /* What Ollama's keep_alive says: from now on it is kept so long after its last use. */
 void registry_keep(struct registry *r, struct served_model *m, int64_t seconds);
 /* Unloads what was not used for long enough. */
@@ -288,6 +296,7 @@ struct server {
     struct workers workers;
     struct registry registry;
     struct MHD_Daemon *daemon;
+    struct page *page; /* NULL: none is served */
     uint16_t port;
     int64_t start_s;
     atomic_bool draining; /* new requests are refused, ready says no */
@@ -311,14 +320,12 @@ void log_exchange(struct exchange *x);
 void log_body(const struct exchange *x);
 
 /* routes.c: the server's own routes, and the world as api_inform wants it */
-/* Content-Security-Policy and sisters for the web page. */
-void page_headers(struct MHD_Response *r);
 enum own_route { OWN_NONE, OWN_HEALTH, OWN_READY, OWN_METRICS, OWN_PAGE };
 enum own_route own_route_find(struct server *s, const char *method, const char *path,
                               const char *accept, bool *known);
 bool own_route_public(enum own_route route);
-void own_route_answer(struct server *s, enum own_route route, const char *path, int *status,
-                      const char **type, struct buf *out);
+void own_route_answer(struct server *s, enum own_route route, int *status, const char **type,
+                      struct buf *out);
 bool server_ready(struct server *s, const char **why);
 /* What api_inform wants to know. Returns false without memory. The view holds loaded models. */
 struct world_view {

@@ -5,11 +5,13 @@
  * short (closing over unread bytes would reset the connection and take the answer with it). Everything
  * else is given to a worker, and the connection suspended until there is something to send. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "server/core.h"
 
@@ -221,14 +223,38 @@ static enum MHD_Result preflight(struct server *s, struct MHD_Connection *c, str
     return ok;
 }
 
+static enum MHD_Result answer_page(struct server *s, struct MHD_Connection *c, struct pending *p,
+                                   const char *url) {
+    struct page_file file;
+    struct MHD_Response *r = NULL;
+    if (!page_find(s->page, url, &file))
+        return MHD_NO;
+    bool fresh = page_fresh(&file, header(c, "If-None-Match"));
+    r = MHD_create_response_from_buffer(fresh ? 0 : file.n, (void *)(uintptr_t)file.data,
+                                        MHD_RESPMEM_PERSISTENT);
+    if (r == NULL)
+        return MHD_NO;
+    common_headers(s, c, p, r);
+    MHD_add_response_header(r, "content-type", file.type);
+    MHD_add_response_header(r, "cache-control", file.cache);
+    MHD_add_response_header(r, "etag", file.etag);
+    for (const struct page_header *h = page_headers; h->name; h++)
+        if (strcasecmp(h->name, "x-content-type-options") != 0)
+            MHD_add_response_header(r, h->name, h->value);
+    p->x->status = fresh ? 304 : 200;
+    watch_phase(&s->watch, p->x->connection, CONNECTION_REPLY, NULL);
+    enum MHD_Result ok = MHD_queue_response(c, (unsigned)p->x->status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
 /* A short answer of the server itself. */
-static enum MHD_Result answer_own(struct server *s, struct MHD_Connection *c, struct pending *p,
-                                  const char *url) {
+static enum MHD_Result answer_own(struct server *s, struct MHD_Connection *c, struct pending *p) {
     const char *type = "application/json";
     int status = 200;
     struct buf out;
     buf_init(&out, NULL, 64 << 20);
-    own_route_answer(s, p->own, url, &status, &type, &out);
+    own_route_answer(s, p->own, &status, &type, &out);
     size_t n = out.len;
     char *text = buf_take(&out);
     struct MHD_Response *r =
@@ -241,8 +267,6 @@ static enum MHD_Result answer_own(struct server *s, struct MHD_Connection *c, st
     common_headers(s, c, p, r);
     MHD_add_response_header(r, "content-type", type);
     MHD_add_response_header(r, "cache-control", "no-store");
-    if (p->own == OWN_PAGE)
-        page_headers(r);
     p->x->status = status;
     watch_phase(&s->watch, p->x->connection, CONNECTION_REPLY, NULL);
     enum MHD_Result ok = MHD_queue_response(c, (unsigned)status, r);
@@ -445,8 +469,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
         return refuse(s, c, p);
     if (p->preflight)
         return preflight(s, c, p);
+    if (p->own == OWN_PAGE)
+        return answer_page(s, c, p, url);
     if (p->own != OWN_NONE)
-        return answer_own(s, c, p, url);
+        return answer_own(s, c, p);
     return give(s, c, p);
 }
 

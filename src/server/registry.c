@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "server/core.h"
 
 enum { RESCAN_SECONDS = 10, FAILED_SECONDS = 10, CONTEXT_LEAST = 256, HANG_SECONDS = 30 };
@@ -256,6 +257,13 @@ static slm_err plan(struct served_model *m, slm_session_options *o, slm_why *why
     return err;
 }
 
+static bool goes_on_loading(void *user, const char *stage, uint64_t done, uint64_t total) {
+    (void)stage;
+    (void)done;
+    (void)total;
+    return !atomic_load(&((struct registry *)user)->closing);
+}
+
 static slm_err open_model(struct served_model *m, slm_why *why) {
     struct server *s = m->server;
     slm_session_options b = batch_options(m);
@@ -263,6 +271,8 @@ static slm_err open_model(struct served_model *m, slm_why *why) {
     struct slm_hooks hooks = { .size = sizeof hooks, .log = on_library_log, .user = s };
     TRY(plan(m, &b, why));
     o.hooks = &hooks;
+    o.progress = goes_on_loading;
+    o.user = &s->registry;
     o.need = SLM_WEIGHTS | SLM_TOKENIZER;
     o.want = SLM_ALL;
     char *packed = opt_set(s->cli, OPT_NO_PACKED_CACHE) ? NULL : home_path("packed");
@@ -317,6 +327,10 @@ static void log_load(struct served_model *m, slm_err err, const slm_why *why, ui
                   log_quote(why->message, text, sizeof text));
 }
 
+static void name_model(struct exchange *x, const struct served_model *m) {
+    snprintf(x->model_name, sizeof x->model_name, "%s", m->name);
+}
+
 /* Tells those who waited for the load: each gets its reference, or the error. */
 static void loaded(struct served_model *m, slm_err err, const slm_why *why, uint64_t ns) {
     struct registry *r = &m->server->registry;
@@ -351,6 +365,7 @@ static void loaded(struct served_model *m, slm_err err, const slm_why *why, uint
         if (err == SLM_OK) {
             m->refs++;
             x->model = m;
+            name_model(x, m);
             x->load_ns = ns;
         } else {
             x->failed = true;
@@ -443,6 +458,7 @@ enum acquired registry_acquire(struct registry *r, const char *name, struct exch
         m->refs++;
         m->used_ns = clock_ns();
         x->model = m;
+        name_model(x, m);
         got = ACQUIRED;
     } else if (m->state == MODEL_ON_DISK && m->failure.status == 500 &&
                clock_ns() - m->failed_ns < FAILED_SECONDS * SECOND) {
@@ -456,13 +472,24 @@ enum acquired registry_acquire(struct registry *r, const char *name, struct exch
     return got;
 }
 
-void registry_release(struct registry *r, struct served_model *m) {
-    pthread_mutex_lock(&r->lock);
+/* With the lock held. */
+static void let_go(struct registry *r, struct served_model *m) {
     m->refs--;
-    m->used_ns = clock_ns();
     if (m->refs == 0 && m->retire && m->state == MODEL_LOADED)
         unload(m);
     pthread_cond_broadcast(&r->changed);
+}
+
+void registry_release(struct registry *r, struct served_model *m) {
+    pthread_mutex_lock(&r->lock);
+    m->used_ns = clock_ns();
+    let_go(r, m);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void registry_unview(struct registry *r, struct served_model *m) {
+    pthread_mutex_lock(&r->lock);
+    let_go(r, m);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -576,18 +603,23 @@ void registry_load_listed(struct registry *r) {
     pthread_mutex_unlock(&r->lock);
 }
 
-void registry_stop(struct registry *r) {
+void registry_close(struct registry *r) {
     if (r->server == NULL)
         return;
     pthread_mutex_lock(&r->lock);
     r->closing = true;
     for (struct served_model *m = r->first; m; m = m->next) {
-        while (m->state == MODEL_LOADING)
+        while (m->state == MODEL_LOADING || (m->state == MODEL_LOADED && m->refs > 0))
             pthread_cond_wait(&r->changed, &r->lock);
         if (m->state == MODEL_LOADED)
             unload(m);
     }
+    while (any_unloading(r))
+        pthread_cond_wait(&r->changed, &r->lock);
     pthread_mutex_unlock(&r->lock);
+}
+
+void registry_stop(struct registry *r) {
     for (struct served_model *m = r->first, *next; m; m = next) {
         next = m->next;
         if (m->thread_started)

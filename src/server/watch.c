@@ -107,6 +107,14 @@ void watch_phase(struct watch *w, struct connection *c, enum connection_phase ph
     pthread_mutex_unlock(&w->lock);
 }
 
+void watch_leave_all(struct watch *w) {
+    pthread_mutex_lock(&w->lock);
+    for (struct connection *c = w->first; c; c = c->next)
+        if (c->exchange)
+            exchange_leave(c->exchange);
+    pthread_mutex_unlock(&w->lock);
+}
+
 void watch_received(struct watch *w, struct connection *c, size_t n) {
     pthread_mutex_lock(&w->lock);
     c->bytes += n;
