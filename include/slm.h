@@ -520,6 +520,8 @@ typedef struct slm_generate_options {
     /* Each chosen id, a stop id too, with the `top` (up to SLM_TOP_MOST) most likely ones. May be NULL. */
     bool (*on_choice)(void *user, const slm_choice *choice);
     uint32_t top;
+    bool no_forcing; /* tokens that have to come are evaluated one by one all the same: for measuring what it
+                        gains; the text is the same */
 } slm_generate_options;
 SLM_API slm_generate_options slm_generate_default(void); /* default_sampling, split_thinking */
 
@@ -538,6 +540,7 @@ typedef struct slm_result {
                                   text); NULL otherwise */
     size_t calls, malformed_calls; /* of tools; malformed ones came as text */
     size_t forced_tokens;          /* of output_tokens: the constraint left no choice, so none was sampled */
+    uint64_t constraint_ns;        /* of decode_ns: finding out what the constraint allows */
 } slm_result;
 
 /* Continues the sequence that the session holds (at least one token; E_STATE otherwise). A stop id is

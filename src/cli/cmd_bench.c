@@ -223,6 +223,8 @@ int cmd_bench(struct cli *c) {
         return c->options.n_args ? report_usage(c, "slm bench --machine\nslm bench MODEL",
                                                 "--machine measures no MODEL")
                                  : bench_machine(c);
+    if (c->options.n_args > 0 && opt_set(c, OPT_SCHEMA))
+        return bench_schema(c);
     if (c->options.n_args == 0)
         return report_usage(c, "slm bench MODEL\nslm bench --machine", "bench wants a MODEL");
     int code = matrix_options(&b);

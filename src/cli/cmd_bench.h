@@ -6,7 +6,8 @@
  *   cmd_bench_limits.c   the machine's limits, and what they allow for a cell
  *   cmd_bench_peer.c     another program's bench on the same file
  *   cmd_bench_print.c    the table      cmd_bench_export.c  JSON and CSV
- *   cmd_bench_machine.c  `slm bench --machine` */
+ *   cmd_bench_machine.c  `slm bench --machine`
+ *   cmd_bench_schema.c   `slm bench MODEL --schema FILE` */
 #ifndef SLM_CLI_CMD_BENCH_H
 #define SLM_CLI_CMD_BENCH_H
 
@@ -132,6 +133,7 @@ void bench_print_table(struct bench *b);
 void bench_print_json(struct bench *b);
 void bench_print_csv(struct bench *b);
 int bench_machine(struct cli *c);
+int bench_schema(struct cli *c);
 json_t *machine_json(const slm_machine *m);
 
 #endif

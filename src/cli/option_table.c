@@ -96,11 +96,15 @@ const struct command_row command_table[CMD_COUNT] = {
                     "limit counts the bytes that have to be read and the multiplications that have "
                     "to be done, over what the machine itself reaches in the same run. Rounds "
                     "beside which the machine was slow are repeated, and that is said.\n\n"
+                    "With --schema it is measured what holding answers to that schema costs and "
+                    "gains: the time of the mask per token and its share, and decoding free, held, "
+                    "and held with the tokens that have to come evaluated together.\n\n"
                     "CMD is a command with arguments, run without a shell; bench/peers.sh of the "
                     "sources installs llama.cpp and prints it.",
                     "slm bench qwen3-0.6b -p 512 -n 128 -r 5 --json\n"
                     "slm bench qwen3-0.6b --full --csv\n"
                     "slm bench model.gguf --depth 0,4096 --peer llama-bench\n"
+                    "slm bench qwen3-0.6b --schema record.json\n"
                     "slm bench --machine",
                     0, 1, PLACE_MODEL, PLACE_NONE },
     [CMD_TOKENIZE] = { "tokenize", "MODEL [TEXT]", "text to token ids",

@@ -12,6 +12,7 @@
  * when the generation begins. */
 #include <string.h>
 
+#include "base/pool.h"
 #include "session/generation.h"
 
 #define TEXT_ROOM 4096 /* a token with more text makes the buffer grow */
@@ -198,9 +199,33 @@ static slm_err close_thinking(struct generation *g, slm_why *why) {
     return language_answer(&g->lang, why);
 }
 
-/* Whether the caller sees numbers of each id: then each needs its own row. */
-static bool wants_rows(const struct generation *g) {
+/* Whether the caller sees numbers of each id. */
+static bool wants_numbers(const struct generation *g) {
     return g->o.on_token != NULL || g->o.on_choice != NULL;
+}
+
+/* Whether what has to come is taken without waiting for its logits. */
+static bool forces(const struct generation *g) {
+    return !wants_numbers(g) && !g->o.no_forcing;
+}
+
+/* The language's share of the time. Without one there is nothing to measure. */
+static uint64_t language_clock(const struct generation *g) {
+    return g->lang.state != LANGUAGE_NONE ? clock_ns() : 0;
+}
+
+static slm_err tell_language(struct generation *g, int32_t id, slm_why *why) {
+    uint64_t start = language_clock(g);
+    slm_err err = language_take(&g->lang, id, why);
+    g->r.constraint_ns += language_clock(g) - start;
+    return err;
+}
+
+static slm_err ask_language(struct generation *g, const uint32_t **mask, slm_why *why) {
+    uint64_t start = language_clock(g);
+    slm_err err = language_mask(&g->lang, mask, why);
+    g->r.constraint_ns += language_clock(g) - start;
+    return err;
 }
 
 /* Shows an id with its numbers before its text comes. */
@@ -208,7 +233,7 @@ static void show(struct generation *g, const float *logits, int32_t id, bool sto
     const struct sequence *q = g->q;
     size_t n_top = g->o.on_choice != NULL ? g->o.top : 0;
     bool reasons = g->inside || (g->r.output_tokens == 0 && id == q->runner->engine->think_open);
-    if (!wants_rows(g))
+    if (!wants_numbers(g))
         return;
     float logprob = sampler_likely(q->sampler, logits, id, g->top, &n_top);
     if (g->o.on_token != NULL && !g->o.on_token(g->o.user, id, logprob))
@@ -229,7 +254,7 @@ static void show(struct generation *g, const float *logits, int32_t id, bool sto
 static slm_err take_id(struct generation *g, int32_t id, bool forced, slm_why *why) {
     append(g, id);
     g->r.forced_tokens += forced;
-    TRY(language_take(&g->lang, id, why));
+    TRY(tell_language(g, id, why));
     if (g->inside && g->n_closing > 0 && g->r.reasoning_tokens >= g->o.think_budget && !ended(g))
         TRY(close_thinking(g, why));
     g->done = ended(g);
@@ -245,7 +270,7 @@ static slm_err choose(struct generation *g, const float *logits, slm_why *why) {
     bool forced = id >= 0;
     if (!forced) {
         const uint32_t *mask;
-        TRY(language_mask(&g->lang, &mask, why));
+        TRY(ask_language(g, &mask, why));
         TRY(sampler_pick(q->sampler, logits, mask, &id, why));
     }
     bool stop = !forced && !g->o.ignore_stop_ids && is_stop(q->runner->engine, id);
@@ -256,7 +281,7 @@ static slm_err choose(struct generation *g, const float *logits, slm_why *why) {
         return SLM_OK;
     }
     TRY(take_id(g, id, forced, why));
-    while (!g->done && !wants_rows(g) && (id = language_forced(&g->lang)) >= 0)
+    while (!g->done && forces(g) && (id = language_forced(&g->lang)) >= 0)
         TRY(take_id(g, id, true, why));
     return SLM_OK;
 }
@@ -288,7 +313,8 @@ uint32_t generation_guess(struct generation *g, uint32_t most) {
     q->n_guess = 0;
     if (g->done || sequence_pending(q) != 1)
         return 0;
-    g->n_ahead = q->n_guess = language_ahead(&g->lang, q->guess, room(g, most));
+    if (!g->o.no_forcing)
+        g->n_ahead = q->n_guess = language_ahead(&g->lang, q->guess, room(g, most));
     if (g->n_ahead > 0 || !g->speculates)
         return q->n_guess;
     uint32_t got = drafter_guess(q->drafter, q->ids, (uint32_t)q->n, room(g, most), q->guess);
