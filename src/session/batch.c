@@ -27,7 +27,8 @@ struct place {
     uint64_t added_ns, prompted_ns;
     struct slm_likely top[SLM_TOP_MOST]; /* of an id of the prompt */
     double *sum; /* [hidden] of the prompt's states so far; owned, NULL: not wanted */
-    slm_request asked; /* callbacks and what is wanted; its ids and options are not looked at again */
+    slm_request
+        asked; /* callbacks and what is wanted; its ids and options are not looked at again */
 };
 
 struct slm_batch {
@@ -146,8 +147,8 @@ static void share_logits(slm_batch *b) {
         shown += !is_free(p) && shows_prompt(p);
     }
     for (uint32_t i = 0; i < b->n_places && shown > 0; i++)
-        b->places[i].row_limit = 1 + left / shown < b->runner.shape.chunk ? 1 + left / shown
-                                                                          : b->runner.shape.chunk;
+        b->places[i].row_limit =
+            1 + left / shown < b->runner.shape.chunk ? 1 + left / shown : b->runner.shape.chunk;
 }
 
 /* Rows of the image that a place reads next; 0: it reads something else. */
@@ -290,8 +291,7 @@ static void end_prompt(struct place *p) {
     sequence_keep_prompt(&p->q);
     p->prompted_ns = clock_ns();
     if (p->sum != NULL)
-        states_mean(p->sum, p->n_prompt, p->q.runner->engine->facts.m.hidden,
-                    p->asked.mean_hidden);
+        states_mean(p->sum, p->n_prompt, p->q.runner->engine->facts.m.hidden, p->asked.mean_hidden);
     if (o->on_prefill != NULL)
         o->on_prefill(o->user, p->n_prompt - p->reused, p->n_prompt - p->reused);
 }

@@ -19,9 +19,9 @@
 struct entry {
     uint64_t hash[2];
     uint32_t serial;
-    unsigned open;  /* by how many */
-    uint64_t used;  /* clock */
-    float *rows;    /* [tokens][H] */
+    unsigned open; /* by how many */
+    uint64_t used; /* clock */
+    float *rows;   /* [tokens][H] */
 };
 struct image_store {
     const slm_engine *engine;
@@ -159,8 +159,7 @@ static slm_err add(struct image_store *s, const uint64_t hash[2], float *rows, u
                    s->next_serial);
     } else if (s->n == s->room) {
         size_t room = s->room > 0 ? s->room * 2 : 8;
-        struct entry *list =
-            mem_resize(&s->engine->hooks, s->list, room, sizeof *list);
+        struct entry *list = mem_resize(&s->engine->hooks, s->list, room, sizeof *list);
         if (list == NULL) {
             err = fail_nomem(why, "images", room * sizeof *list);
         } else {
@@ -170,9 +169,11 @@ static slm_err add(struct image_store *s, const uint64_t hash[2], float *rows, u
     }
     if (err == SLM_OK) {
         *serial = s->next_serial++;
-        s->list[s->n++] = (struct entry){
-            .hash = { hash[0], hash[1] }, .serial = *serial, .open = 1, .used = ++s->clock, .rows = rows
-        };
+        s->list[s->n++] = (struct entry){ .hash = { hash[0], hash[1] },
+                                          .serial = *serial,
+                                          .open = 1,
+                                          .used = ++s->clock,
+                                          .rows = rows };
         forget_old(s);
     } else {
         mem_free(&s->engine->hooks, rows);
@@ -272,8 +273,7 @@ static slm_err make(const slm_engine *e, const slm_image_options *given, slm_ima
     *o = slm_image_default();
     TRY(options_copy(o, sizeof *o, given, why));
     if (e->images == NULL)
-        return fail(why, SLM_E_STATE, SLM_NO_OFFSET,
-                    "%s does not see images%s", e->name,
+        return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "%s does not see images%s", e->name,
                     e->has_facts && e->facts.m.vision.image > 0
                         ? ": its image tower is in a file of its own (mmproj), which was not given"
                         : "");
@@ -297,7 +297,8 @@ static slm_err finish(slm_image *image, slm_err err, uint64_t start, slm_image *
             err = fail_nomem(why, "image", (size_t)image->views * tokens * sizeof *image->ids);
     }
     for (uint32_t i = 0; err == SLM_OK && i < image->views * tokens; i++)
-        image->ids[i] = (int32_t)(e->facts.m.vocab + image->serials[i / tokens] * tokens + i % tokens);
+        image->ids[i] =
+            (int32_t)(e->facts.m.vocab + image->serials[i / tokens] * tokens + i % tokens);
     if (err != SLM_OK)
         slm_image_close(image);
     *out = err == SLM_OK ? image : NULL;

@@ -152,8 +152,8 @@ slm_err runner_run(struct runner *r, slm_why *why) {
     for (uint32_t i = 0; i < r->n_slices; i++)
         r->members[i]->logits = r->members[i]->rows = r->members[i]->states = NULL;
     uint64_t start = clock_ns();
-    TRY(forward_run(r->forward, r->slices, r->n_slices, r->ids, r->logits,
-                    r->tapped ? &taps : NULL, why));
+    TRY(forward_run(r->forward, r->slices, r->n_slices, r->ids, r->logits, r->tapped ? &taps : NULL,
+                    why));
     r->pass_ns = clock_ns() - start;
     for (uint32_t i = 0; i < r->n_slices; i++) {
         const struct slice *s = &r->slices[i];
