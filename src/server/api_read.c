@@ -317,7 +317,7 @@ static const json_t *hold(struct api_reader *r, json_t *v) {
 static bool format_set(struct api_reader *r, const char *name, json_t *v) {
     if (r->format != NULL) {
         json_decref(v);
-        return bad_field(r, name, "beside another field that says what the answer has to be");
+        return bad_field(r, name, "stands beside another field that says what the answer has to be");
     }
     r->format = hold(r, v);
     return r->format != NULL;

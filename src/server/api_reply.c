@@ -17,6 +17,7 @@ static void candidate_init(struct api_candidate *c) {
     buf_init(&c->calls, NULL, API_REPLY_MOST);
     buf_init(&c->items, NULL, API_REPLY_MOST);
     buf_init(&c->ids, NULL, API_REPLY_MOST);
+    buf_init(&c->given, NULL, API_REPLY_MOST);
     logprobs_init(&c->logprobs);
 }
 
@@ -26,6 +27,7 @@ static void candidate_free(struct api_candidate *c) {
     buf_free(&c->calls);
     buf_free(&c->items);
     buf_free(&c->ids);
+    buf_free(&c->given);
     logprobs_free(&c->logprobs);
     mem_free(NULL, c->tools);
 }

@@ -29,6 +29,7 @@ struct api_candidate {
     size_t n_blocks;      /* that were opened */
     size_t block_begin;   /* of the text in answer or reasoning, where it is kept */
     struct buf ids;       /* that were chosen, where the call wants them */
+    struct buf given;     /* Responses: log-probabilities of the item that is open */
     struct buf items;     /* Responses: output items that are complete, comma between them */
     bool started, done;
     slm_result result;

@@ -249,28 +249,31 @@ static void put_response(struct api_reply *r, const char *key, const char *statu
 
 /* ------------------------------------------------------------------ items */
 
+/* A list of what is rendered already; NULL: an empty one. */
+static void put_list(struct buf *b, const char *key, const struct buf *items) {
+    put_open(b, key, '[');
+    if (items != NULL)
+        buf_put(b, items->data, items->len);
+    put_close(b, ']');
+}
+
 /* A part of a message: its text, and what stands beside it. */
 static void put_text_part(struct buf *b, const char *key, bool reasoning, const char *s, size_t n,
-                          struct api_logprobs *logprobs) {
+                          const struct buf *logprobs) {
     put_open(b, key, '{');
     put_str(b, "type", reasoning ? "reasoning_text" : "output_text");
     put_text(b, "text", s, n);
     if (!reasoning) {
         put_open(b, "annotations", '[');
         put_close(b, ']');
-        if (logprobs != NULL) {
-            put_logprobs_list(b, "logprobs", logprobs);
-        } else {
-            put_open(b, "logprobs", '[');
-            put_close(b, ']');
-        }
+        put_list(b, "logprobs", logprobs);
     }
     put_close(b, '}');
 }
 
 /* A reasoning or message item; text NULL: just begun. */
 static void put_text_item(struct buf *b, const char *key, const struct api_reply *r, bool reasoning,
-                          size_t number, const char *s, size_t n, struct api_logprobs *logprobs) {
+                          size_t number, const char *s, size_t n, const struct buf *logprobs) {
     put_open(b, key, '{');
     put_item_id(b, "id", reasoning ? "rs_" : "msg_", r, number);
     put_str(b, "type", reasoning ? "reasoning" : "message");
@@ -381,17 +384,24 @@ static void close_text(struct api_reply *r) {
     item_event(r, reasoning ? "response.reasoning_text.done" : "response.output_text.done", prefix,
                true);
     put_text(&r->out, "text", s, n);
-    if (!reasoning) {
-        put_open(&r->out, "logprobs", '[');
-        put_close(&r->out, ']');
-    }
+    if (!reasoning)
+        put_list(&r->out, "logprobs", &c->given);
     close_event(r);
     item_event(r, "response.content_part.done", prefix, true);
-    put_text_part(&r->out, "part", reasoning, s, n, NULL);
+    put_text_part(&r->out, "part", reasoning, s, n, &c->given);
     close_event(r);
-    put_text_item(&c->items, NULL, r, reasoning, c->n_blocks - 1, s, n, NULL);
+    put_text_item(&c->items, NULL, r, reasoning, c->n_blocks - 1, s, n, &c->given);
     item_done(r, from);
+    if (!reasoning)
+        c->given.len = 0;
     c->block = BLOCK_NONE;
+}
+
+/* Those that are pending go into the piece; all of them are kept for the whole item. */
+static void give_logprobs(struct api_reply *r, struct api_candidate *c) {
+    if (c->logprobs.content.len > 0)
+        put_raw(&c->given, NULL, c->logprobs.content.data, c->logprobs.content.len);
+    put_logprobs_list(&r->out, "logprobs", &c->logprobs);
 }
 
 static void responses_text(struct api_reply *r, size_t i, enum slm_part part, const char *text,
@@ -406,7 +416,7 @@ static void responses_text(struct api_reply *r, size_t i, enum slm_part part, co
                reasoning ? "rs_" : "msg_", true);
     put_text(&r->out, "delta", text, n);
     if (!reasoning)
-        put_logprobs_list(&r->out, "logprobs", &c->logprobs);
+        give_logprobs(r, c);
     close_event(r);
 }
 
@@ -454,7 +464,7 @@ static void responses_whole(struct api_reply *r) {
                       NULL);
     if (c->answer.len > 0)
         put_text_item(&c->items, NULL, r, false, number++, c->answer.data, c->answer.len,
-                      &c->logprobs);
+                      &c->logprobs.content);
     for (size_t k = 0; k < c->n_tools; k++)
         put_call_item(&c->items, NULL, r, number++, k, true);
     put_response(r, NULL, cut_short(r) ? "incomplete" : "completed", NULL);

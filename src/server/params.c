@@ -53,8 +53,10 @@ const struct param_row param_table[] = {
     { "timings_per_token", P_TIMINGS, PARAM_BOOL, 0, 0, "false", IN_CHAT | IN_COMPLETIONS | IN_LLAMA, false,
       "Timings in every piece." },
 
-    { "max_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, "until the context is full", IN_CHAT | IN_COMPLETIONS,
-      false, "Most tokens to write, reasoning included; more than the context holds is cut and said." },
+    { "max_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, "until the context is full", IN_CHAT, false,
+      "Most tokens to write, reasoning included; more than the context holds is cut and said." },
+    { "max_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, "16, as in OpenAI's API", IN_COMPLETIONS, false,
+      "Most tokens to write, reasoning included; more than the context holds is cut and said." },
     { "max_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, NULL, IN_MESSAGES, false, "Most tokens to write." },
     { "max_completion_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, NULL, IN_CHAT, false,
       "The same as max_tokens." },
@@ -135,7 +137,8 @@ const struct param_row param_table[] = {
       "GBNF is not supported: an empty one only; use json_schema or guided_regex." },
 
     { "reasoning_effort", P_EFFORT, PARAM_STRING, 0, 32, MODELS, IN_CHAT, false,
-      "none or minimal switches thinking off, anything else on." },
+      "none and minimal switch thinking off; low thinks for 512 tokens at most, medium 2,048, high, xhigh "
+      "and max as long as it takes." },
     { "reasoning", P_REASONING, PARAM_OBJECT, 0, 0, MODELS, IN_CHAT | IN_RESPONSES, false,
       "reasoning.effort as reasoning_effort." },
     { "thinking", P_THINKING, PARAM_OBJECT, 0, 0, MODELS, IN_CHAT | IN_MESSAGES, false,
