@@ -166,6 +166,10 @@ typedef struct slm_engine_options {
      * be used, or written (no permission, less than 1 GiB would stay free), goes to the log and is
      * packed into memory. Ignored for models from memory. */
     const char *packed_dir;
+    /* GGUF file of the model's image tower ("mmproj"), or NULL: that of the model's own folder, where it has
+     * one. It is mapped and checked now, and packed by the first image (memory beyond the plan: about
+     * its size). E_MISMATCH when it is another model's. */
+    const char *vision;
 } slm_engine_options;
 SLM_API slm_engine_options slm_engine_default(void); /* need and want: SLM_ALL */
 
@@ -200,7 +204,7 @@ typedef struct slm_info {
     const char *isa;      /* instruction set in use */
     const char *types;    /* element types of the matrices, "Q4_K 61 %, Q6_K 39 %" by bytes */
     unsigned parts;       /* slm_parts that are loaded */
-    bool has_vision;      /* the file holds an image tower (not used) */
+    bool has_vision;      /* there is an image tower: slm_image_open works */
     uint64_t params, file_bytes, tensor_bytes, packed_bytes;
     uint32_t context, layers, hidden, heads, kv_heads, head_dim, ffn, vocab, vocab_used, window;
     enum slm_think think;
@@ -311,6 +315,52 @@ SLM_API slm_err slm_decode(const slm_engine *engine, const int32_t *ids, size_t 
  * E_ARG for an id out of range, E_NOTFOUND without a tokenizer. */
 SLM_API slm_err slm_token_bytes(const slm_engine *engine, int32_t id, const char **bytes, size_t *n);
 
+/* ------------------------------------------------------------------ images */
+
+/* 8-bit RGB, rows from the top: borrowed. Decoding files is the program's affair. */
+typedef struct slm_picture {
+    size_t size;
+    const uint8_t *rgb; /* [height][width][3] */
+    uint32_t width, height;
+    bool pan_scan; /* also show up to four crops of a picture that is far from square, as the official
+                      processor does when asked */
+} slm_picture;
+typedef struct slm_image_options {
+    size_t size;
+    unsigned threads; /* 0: as many as the machine has */
+    /* "image", blocks of work done and in all; false cancels. May be NULL. */
+    slm_progress progress;
+    void *user;
+} slm_image_options;
+SLM_API slm_image_options slm_image_default(void);
+/* A picture as the model sees it: rows that take the place of embeddings. Constant; may be used by any
+ * number of prompts and threads. The engine remembers the last ones by their pixels, so that the same
+ * picture costs nothing the next time. */
+typedef struct slm_image slm_image;
+typedef struct slm_image_info {
+    size_t size;
+    uint32_t views;     /* the picture, and its crops */
+    uint32_t tokens;    /* positions that each of them takes */
+    bool cached;        /* nothing had to be computed */
+    uint64_t encode_ns; /* that it took */
+    const int32_t *ids; /* [views][tokens] ids that stand for its rows: beyond the vocabulary, known to this
+                           engine as long as the image is open */
+} slm_image_info;
+/* Resizes, normalises and encodes, bit for bit as the official processor and, up to rounding, the official
+ * tower. E_STATE for a model without one, naming what would have it; E_ARG, E_NOMEM, E_CANCELLED,
+ * E_FORMAT or E_MISMATCH for a bad tower. Cost at full size: 5.5e12 multiply-adds (docs/SPEED.md). */
+SLM_API slm_err slm_image_open(const slm_engine *engine, const slm_picture *picture, const slm_image_options *options,
+                               slm_image **out, slm_why *why);
+/* The same from pixel values in -1..1, float [3][side][side], side as the tower wants it. */
+SLM_API slm_err slm_image_open_pixels(const slm_engine *engine, const float *pixels, const slm_image_options *options,
+                                      slm_image **out, slm_why *why);
+/* After every prompt, session and answer that has its ids. */
+SLM_API void slm_image_close(slm_image *image);
+/* Pointers live as long as the image. */
+SLM_API slm_err slm_image_get(const slm_image *image, slm_image_info *out);
+/* Side of the pictures that the tower takes and positions of one; 0 without a tower. */
+SLM_API uint32_t slm_image_side(const slm_engine *engine, uint32_t *tokens);
+
 /* ------------------------------------------------------------------ conversations */
 
 /* A conversation is JSON text: {"messages":[{"role","content",...}], "kwargs":{...}}; kwargs go to
@@ -321,7 +371,9 @@ typedef struct slm_render_options {
     size_t size;
     int64_t date; /* what templates that print the date see: seconds since the epoch of a calendar
                      in UTC. INT64_MIN: now, in the time zone of the C library */
-    void *reserved[2]; /* NULL */
+    const slm_image *const *images; /* [n_images] for the image parts of the messages, in their order;
+                                       borrowed for the call, and by slm_chat until it returns */
+    size_t n_images;
 } slm_render_options;
 SLM_API slm_render_options slm_render_default(void);
 
@@ -368,7 +420,7 @@ SLM_API void slm_constraint_close(slm_constraint *constraint);
 
 /* A request is one JSON document for every interface; names and shapes are those of OpenAI's chat API:
  *   "messages"    [{"role","content",...}]: roles system, developer, user, assistant, tool; content a string
- *                 or parts {"type":"text","text"}; of assistants also "reasoning_content" and "tool_calls";
+ *                 or parts {"type":"text","text"}, {"type":"image"} (the next of render.images); of assistants also "reasoning_content" and "tool_calls";
  *                 of tools "tool_call_id" and "name"
  *   "tools"       [{"type":"function","function":{"name","description","parameters"}}]
  *   "tool_choice" "auto" | "none" | "required" | {"type":"function","function":{"name"}}

@@ -129,7 +129,7 @@ slm_err facts_vision_config(struct facts *f, const json_t *root, slm_why *why) {
     TRY(w.err);
     r.eps = (float)eps;
     TRY(facts_check_vision(f, &r, why));
-    f->vision = r;
+    f->m.vision = r;
     return SLM_OK;
 }
 
@@ -179,19 +179,18 @@ slm_err vision_facts_gguf(const struct tensors *t, const struct facts *f, struct
     gguf_f32(g, "clip.vision.attention.layer_norm_epsilon", &r.eps, &err, why);
     TRY(err);
     /* what the file does not say: the text part's table has it */
-    if (f->known != NULL && f->known->vision.image > 0)
-        r.tokens = f->known->vision.tokens;
-    else if (f->vision.image > 0)
-        r.tokens = f->vision.tokens;
-    else
+    if (f->m.vision.image > 0) {
+        r.tokens = f->m.vision.tokens;
+        r.begin = f->m.vision.begin;
+        r.end = f->m.vision.end;
+        r.soft = f->m.vision.soft;
+    } else {
+        uint32_t id;
         gguf_u32(g, "slm.vision.tokens", &r.tokens, &err, why);
-    uint32_t id;
-    if (f->known == NULL && gguf_u32(g, "slm.vision.begin_id", &id, &err, why))
-        r.begin = (int32_t)id;
-    if (f->known == NULL && gguf_u32(g, "slm.vision.end_id", &id, &err, why))
-        r.end = (int32_t)id;
-    if (f->known == NULL && gguf_u32(g, "slm.vision.soft_id", &id, &err, why))
-        r.soft = (int32_t)id;
+        r.begin = gguf_u32(g, "slm.vision.begin_id", &id, &err, why) ? (int32_t)id : r.begin;
+        r.end = gguf_u32(g, "slm.vision.end_id", &id, &err, why) ? (int32_t)id : r.end;
+        r.soft = gguf_u32(g, "slm.vision.soft_id", &id, &err, why) ? (int32_t)id : r.soft;
+    }
     TRY(err);
     TRY(facts_check_vision(f, &r, why));
     *out = r;

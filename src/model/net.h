@@ -35,7 +35,6 @@ struct facts {
     enum trust trust;
     bool from_gguf;
     bool has_vision;      /* the model also has an image tower */
-    struct vision vision; /* its numbers, from config.json; zeros: not known from this file */
     struct arena arena;   /* owns rope factors, pattern and names when they came from the file */
 };
 /* Both read a file's numbers, refuse what the engine does not compute (by name, E_UNSUPPORTED), and

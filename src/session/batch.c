@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/pool.h"
+#include "session/image.h"
 #include "session/generation.h"
 #include "session/states.h"
 
@@ -26,7 +27,8 @@ struct place {
     uint64_t added_ns, prompted_ns;
     struct slm_likely top[SLM_TOP_MOST]; /* of an id of the prompt */
     double *sum; /* [hidden] of the prompt's states so far; owned, NULL: not wanted */
-    slm_request asked; /* callbacks and what is wanted; its ids and options are not looked at again */
+    slm_request
+        asked; /* callbacks and what is wanted; its ids and options are not looked at again */
 };
 
 struct slm_batch {
@@ -145,8 +147,43 @@ static void share_logits(slm_batch *b) {
         shown += !is_free(p) && shows_prompt(p);
     }
     for (uint32_t i = 0; i < b->n_places && shown > 0; i++)
-        b->places[i].row_limit = 1 + left / shown < b->runner.shape.chunk ? 1 + left / shown
-                                                                          : b->runner.shape.chunk;
+        b->places[i].row_limit =
+            1 + left / shown < b->runner.shape.chunk ? 1 + left / shown : b->runner.shape.chunk;
+}
+
+/* Rows of the image that a place reads next; 0: it reads something else. */
+static uint32_t next_image(const slm_batch *b, const struct place *p) {
+    uint32_t tokens, at = kv_length(p->q.kv);
+    slm_image_side(b->engine, &tokens);
+    return at < p->q.n && image_is_id(b->engine, p->q.ids[at]) ? tokens : 0;
+}
+
+/* An image is read whole: of the places that come to one, the first gets its rows before the rest is
+ * shared, and the others wait for another pass, in which another is the first. There is room: rows are
+ * the chunk and one for each place (runner_shape_of). Returns how many rows are left. */
+static uint32_t serve_image(slm_batch *b, uint32_t left) {
+    bool served = false;
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[(b->first + i) % b->n_places];
+        uint32_t rows = is_free(p) ? 0 : next_image(b, p);
+        if (rows == 0)
+            continue;
+        bool now = !served && rows <= left + 1;
+        left = left + 1 - (now ? rows : 0);
+        p->rows = now ? rows : 0;
+        served = served || now;
+    }
+    return left;
+}
+
+/* Nobody's rows may end inside an image. */
+static void trim_to_whole(slm_batch *b) {
+    for (uint32_t i = 0; i < b->n_places; i++) {
+        struct place *p = &b->places[i];
+        uint32_t held = kv_length(p->q.kv);
+        if (p->rows > 0)
+            p->rows = sequence_whole(&p->q, held + p->rows) - held;
+    }
 }
 
 /* Shares `left` rows among the places that want more than they have. */
@@ -154,10 +191,10 @@ static void share(slm_batch *b, uint32_t left) {
     for (uint32_t hungry = 1; left > 0 && hungry > 0;) {
         hungry = 0;
         for (uint32_t i = 0; i < b->n_places; i++)
-            hungry += !is_free(&b->places[i]) && b->places[i].rows < wanted(b, &b->places[i]);
+            hungry += b->places[i].rows > 0 && b->places[i].rows < wanted(b, &b->places[i]);
         for (uint32_t i = 0, to_serve = hungry; to_serve > 0 && left > 0; i++) {
             struct place *p = &b->places[(b->first + i) % b->n_places];
-            if (is_free(p) || p->rows >= wanted(b, p))
+            if (p->rows == 0 || p->rows >= wanted(b, p))
                 continue;
             uint32_t more = wanted(b, p) - p->rows, part = (left + to_serve - 1) / to_serve;
             p->rows += more < part ? more : part;
@@ -168,7 +205,8 @@ static void share(slm_batch *b, uint32_t left) {
     b->first = (b->first + 1) % b->n_places;
 }
 
-/* Rows of every place. shape.rows is at least the number of places, so each gets one at least. */
+/* Rows of every place. shape.rows is at least the number of places, so each gets one at least, but for
+ * those that wait to read an image. */
 static void lay_out(slm_batch *b) {
     uint32_t left = b->runner.shape.rows;
     share_logits(b);
@@ -181,7 +219,9 @@ static void lay_out(slm_batch *b) {
         p->rows = 1;
         left--;
     }
-    share(b, left);
+    share(b, b->engine->images != NULL ? serve_image(b, left) : left);
+    if (b->engine->images != NULL)
+        trim_to_whole(b);
 }
 
 /* When nobody reads a prompt and so few write that a pass stays small, each guesses what comes next.
@@ -251,8 +291,7 @@ static void end_prompt(struct place *p) {
     sequence_keep_prompt(&p->q);
     p->prompted_ns = clock_ns();
     if (p->sum != NULL)
-        states_mean(p->sum, p->n_prompt, p->q.runner->engine->facts.m.hidden,
-                    p->asked.mean_hidden);
+        states_mean(p->sum, p->n_prompt, p->q.runner->engine->facts.m.hidden, p->asked.mean_hidden);
     if (o->on_prefill != NULL)
         o->on_prefill(o->user, p->n_prompt - p->reused, p->n_prompt - p->reused);
 }

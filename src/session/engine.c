@@ -4,6 +4,7 @@
  * Order: containers are mapped, facts read and compared with the table of known models, then the
  * vocabulary and the template, and last (the slow part) the weights are bound and packed. */
 #include "session/constraint.h"
+#include "session/image.h"
 
 #include <string.h>
 
@@ -272,7 +273,10 @@ static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_optio
     if (e->facts.known != NULL || e->facts.m.name != NULL)
         e->name = e->facts.m.name;
     TRY(note_allowed(e, why));
-    return e->tensors != NULL && ((o->want | o->need) & SLM_WEIGHTS) ? bind(e, o, why) : SLM_OK;
+    if (e->tensors == NULL || ((o->want | o->need) & SLM_WEIGHTS) == 0)
+        return SLM_OK;
+    TRY(image_store_new(e, o->vision, &e->images, why));
+    return bind(e, o, why);
 }
 
 static slm_err open_parts(struct parts *p, const slm_engine_options *options, slm_engine **out,
@@ -335,6 +339,7 @@ void slm_engine_close(slm_engine *e) {
     struct slm_hooks hooks = e->hooks;
     constrain_vocab_free(atomic_load(&e->late->vocab));
     mem_free(&hooks, e->late);
+    image_store_free(e->images);
     net_free(&e->net);
     rope_free(e->rope);
     mem_free(&e->hooks, e->allowed);

@@ -35,6 +35,7 @@ struct slm_engine {
     const char *chat_source;     /* text of the template [chat_size], in arena */
     size_t chat_size;
     char *bos_text, *eos_text;       /* for the template; NULL unknown */
+    struct image_store *images;  /* NULL: it does not see images */
     uint32_t *allowed;               /* bit set [ceil(vocab/32)]: ids that may be sampled */
     int32_t think_open, think_close; /* ids of the markers, -1 if the model has none */
     struct engine_late *late;        /* what is made when it is first asked for (constraint.h) */

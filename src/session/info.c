@@ -50,7 +50,7 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
         i.trust = f->trust == TRUST_VERIFIED ? "verified" : "derived, not verified";
         i.think =
             e->think_open >= 0 || e->tokenizer == NULL ? think_public(f->m.think) : SLM_THINK_NONE;
-        i.has_vision = f->has_vision;
+        i.has_vision = e->images != NULL || (f->has_vision && !e->bound);
     }
     i.tools = dialect_name(dialect_of(e));
     i.file_bytes = e->file_bytes;

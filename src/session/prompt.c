@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "session/image.h"
 
 static struct request_think think_of(const slm_engine *e) {
     enum think_mode mode = e->has_facts ? e->facts.m.think : THINK_NONE;
@@ -53,11 +54,29 @@ static slm_err compile_calls(slm_prompt *p, const struct request *r, slm_why *wh
     return err;
 }
 
+/* The rendered text to ids, images in their places. */
+static slm_err encode(slm_prompt *p, const json_t *messages, const slm_render_options *o,
+                      slm_why *why) {
+    const slm_engine *e = p->engine;
+    struct prompt_image *images;
+    TRY(prompt_images(e, messages, o, &images, why));
+    slm_err err = images != NULL ? prompt_place_images(e, image_vision(e->images), images,
+                                                       o->n_images, &p->text, why)
+                                 : SLM_OK;
+    if (err == SLM_OK)
+        err = prompt_encode(e, &p->text, &p->ids, &p->n_ids, why);
+    if (err == SLM_OK && images != NULL)
+        err = prompt_put_images(e, image_vision(e->images), images, o->n_images, &p->ids,
+                                &p->n_ids, why);
+    mem_free(&e->hooks, images);
+    return err;
+}
+
 static slm_err take(slm_prompt *p, struct request *r, const slm_render_options *o, slm_why *why) {
     const slm_engine *e = p->engine;
     const struct constrain_vocab *v;
     TRY(prompt_render(e, r->messages, r->kwargs, o->date, &p->text, why));
-    TRY(prompt_encode(e, &p->text, &p->ids, &p->n_ids, why));
+    TRY(encode(p, r->messages, o, why));
     p->in_thinking = prompt_in_thinking(e, &p->text);
     p->no_think = r->no_think;
     p->tools = r->tools != NULL ? json_incref(r->tools) : NULL;

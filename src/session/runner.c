@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/pool.h"
+#include "session/image.h"
 
 /* Pages that the cache has for itself: cache_bytes in pages of both classes together, and for sliding
  * layers one more window for each sequence, so that the end of a prompt outlives its answer. */
@@ -34,7 +35,8 @@ struct runner_shape runner_shape_of(const struct model *m, const slm_session_opt
     bool cached = o->cache_bytes > 0 || o->prompt_cache != NULL;
     return (struct runner_shape){ .places = places,
                                   .context = o->context,
-                                  .rows = o->chunk,
+                                  /* an image is read whole, beside whoever writes */
+                                  .rows = o->chunk + (o->batch && m->vision.image > 0 ? places : 0),
                                   .chunk = o->chunk < o->context ? o->chunk : o->context,
                                   .kept = kept,
                                   .asked = kept > o->logit_rows ? kept : o->logit_rows,
@@ -61,7 +63,9 @@ static struct kv_pages all_pages(const struct model *m, const struct runner_shap
 uint64_t runner_bytes(const struct model *m, const struct runner_shape *s) {
     uint64_t each = sampler_bytes(m->vocab) + (uint64_t)s->context * sizeof(int32_t) +
                     (s->guesses > 0 ? drafter_bytes(s->context) : 0);
-    return (uint64_t)s->rows * (sizeof(int32_t) + m->hidden * sizeof(float)) + (s->cached ? prefix_bytes(all_pages(m, s)) : 0) +
+    uint64_t soft = m->vision.image > 0 ? sizeof(struct soft_row) : 0;
+    return (uint64_t)s->rows * (sizeof(int32_t) + soft + m->hidden * sizeof(float)) +
+           (s->cached ? prefix_bytes(all_pages(m, s)) : 0) +
            s->places * (sizeof(struct slice) + sizeof(struct sequence *) + each);
 }
 
@@ -86,7 +90,10 @@ slm_err runner_open(struct runner *r, const slm_engine *e, const struct runner_s
     r->ids = mem_alloc(&r->hooks, shape->rows, sizeof *r->ids);
     r->slices = mem_alloc(&r->hooks, shape->places, sizeof *r->slices);
     r->members = mem_alloc(&r->hooks, shape->places, sizeof *r->members);
-    if (r->logits == NULL || r->states == NULL || r->ids == NULL || r->slices == NULL || r->members == NULL)
+    if (m->vision.image > 0)
+        r->soft = mem_alloc(&r->hooks, shape->rows, sizeof *r->soft);
+    if (r->logits == NULL || r->states == NULL || r->ids == NULL || r->slices == NULL ||
+        r->members == NULL || (m->vision.image > 0 && r->soft == NULL))
         TRY_OUT(fail_nomem(why, "logits", (size_t)shape->kept * m->vocab * sizeof *r->logits));
     TRY_OUT(pool_new(&r->hooks, shape->threads, &r->pool, why));
     TRY_OUT(kv_pool_new(&r->hooks, m, shape->kv, all_pages(m, shape), &r->kv_pool, why));
@@ -108,6 +115,7 @@ void runner_close(struct runner *r) {
     prefix_free(r->prefixes);
     kv_pool_free(r->kv_pool);
     pool_free(r->pool);
+    mem_free(&r->hooks, r->soft);
     mem_free(&r->hooks, r->members);
     mem_free(&r->hooks, r->slices);
     mem_free(&r->hooks, r->ids);
@@ -124,8 +132,14 @@ void runner_begin(struct runner *r) {
 void runner_add(struct runner *r, struct sequence *q, uint32_t n, enum logit_rows rows) {
     memcpy(r->ids + r->n_rows, q->ids + kv_length(q->kv), n * sizeof *r->ids);
     memcpy(r->ids + r->n_rows + n, q->guess, q->n_guess * sizeof *r->ids);
-    r->slices[r->n_slices] =
-        (struct slice){ .kv = q->kv, .n = n + q->n_guess, .long_rope = q->long_rope, .rows = rows };
+    if (r->soft != NULL)
+        image_rows(r->engine, r->ids + r->n_rows, n + q->n_guess, kv_length(q->kv),
+                   r->soft + r->n_rows);
+    r->slices[r->n_slices] = (struct slice){ .kv = q->kv,
+                                             .n = n + q->n_guess,
+                                             .long_rope = q->long_rope,
+                                             .rows = rows,
+                                             .soft = r->soft != NULL ? r->soft + r->n_rows : NULL };
     r->members[r->n_slices++] = q;
     r->tapped = r->tapped || q->wants_states;
     r->n_rows += n + q->n_guess;
@@ -138,8 +152,8 @@ slm_err runner_run(struct runner *r, slm_why *why) {
     for (uint32_t i = 0; i < r->n_slices; i++)
         r->members[i]->logits = r->members[i]->rows = r->members[i]->states = NULL;
     uint64_t start = clock_ns();
-    TRY(forward_run(r->forward, r->slices, r->n_slices, r->ids, r->logits,
-                    r->tapped ? &taps : NULL, why));
+    TRY(forward_run(r->forward, r->slices, r->n_slices, r->ids, r->logits, r->tapped ? &taps : NULL,
+                    why));
     r->pass_ns = clock_ns() - start;
     for (uint32_t i = 0; i < r->n_slices; i++) {
         const struct slice *s = &r->slices[i];

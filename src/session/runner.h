@@ -50,6 +50,7 @@ struct runner {
     int32_t *ids;              /* [rows] */
     struct slice *slices;      /* [places] */
     struct sequence **members; /* [places] whose slices they are */
+    struct soft_row *soft;     /* [rows] of images; NULL for a model without them */
     uint32_t n_rows, n_slices;
     bool tapped; /* one of them wants its states */
     uint64_t pass_ns; /* that the last pass took */
@@ -104,6 +105,8 @@ static inline size_t sequence_pending(const struct sequence *q) {
 /* Drops evaluated positions from n on; to 0 when a sliding window cannot go back that far. The ids
  * stay. */
 void sequence_rewind(struct sequence *q, uint32_t n);
+/* The last place up to `end` where the sequence may be cut: not inside an image, which is read whole. */
+uint32_t sequence_whole(const struct sequence *q, uint32_t end);
 /* Chooses the rope factors for a sequence of `length` positions; starts over if they changed. */
 void sequence_choose_rope(struct sequence *q, size_t length);
 /* Takes the longest beginning of ids that the cache has, but not the last id, whose logits are wanted.

@@ -9,6 +9,7 @@
  * q->reevaluated. slm_session_expect avoids that when the final length is known. */
 #include <stdio.h>
 
+#include "session/image.h"
 #include "session/runner.h"
 
 slm_err sequence_open(struct sequence *q, struct runner *r, slm_why *why) {
@@ -74,12 +75,19 @@ void sequence_choose_rope(struct sequence *q, size_t length) {
     q->long_rope = wanted;
 }
 
+uint32_t sequence_whole(const struct sequence *q, uint32_t end) {
+    return end < q->n ? (uint32_t)image_start(q->runner->engine, q->ids, end) : end;
+}
+
 /* ------------------------------------------------------------------ the prefix cache */
 
 void sequence_reuse(struct sequence *q) {
     struct prefix_cache *c = q->runner->prefixes;
-    if (c != NULL && q->n > 1)
-        prefix_fetch(c, q->ids, (uint32_t)q->n - 1, q->long_rope, q->kv, &q->note);
+    if (c == NULL || q->n <= 1)
+        return;
+    prefix_fetch(c, q->ids, (uint32_t)q->n - 1, q->long_rope, q->kv, &q->note);
+    sequence_rewind(q, sequence_whole(q, kv_length(q->kv)));
+    q->note.reused = kv_length(q->kv);
 }
 
 void sequence_keep(const struct sequence *q) {
@@ -98,6 +106,9 @@ void sequence_save(const struct sequence *q) {
     const struct slm_hooks *h = &q->runner->hooks;
     char line[sizeof((slm_why *)NULL)->message + 64];
     slm_why why;
+    for (size_t i = 0; i < q->n; i++) /* ids of images mean nothing after a restart */
+        if (image_is_id(q->runner->engine, q->ids[i]))
+            return;
     if (q->runner->shape.folder == NULL ||
         prefix_save(q->runner->prefixes, q->ids, q->kv, &why) == SLM_OK || h->log == NULL)
         return;
@@ -114,11 +125,25 @@ void sequence_keep_prompt(const struct sequence *q) {
 /* ------------------------------------------------------------------ evaluation */
 
 slm_err sequence_check_ids(const struct runner *r, const int32_t *ids, size_t n, slm_why *why) {
-    uint32_t vocab = r->engine->facts.m.vocab;
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
+    const slm_engine *e = r->engine;
+    uint32_t vocab = e->facts.m.vocab, tokens = 0;
+    slm_image_side(e, &tokens);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t index = 0;
+        if (ids[i] >= 0 && (uint32_t)ids[i] < vocab)
+            continue;
+        if (!image_is_id(e, ids[i]))
             return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
                         "token %zu has id %d, the model has ids 0 to %u", i, ids[i], vocab - 1);
+        if (image_row(e, ids[i], &index) == NULL)
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "token %zu has id %d, of an image that is not open", i, ids[i]);
+        bool follows = i > 0 && ids[i] == ids[i - 1] + 1, last = index + 1 == tokens;
+        if ((index > 0 && !follows) || (!last && (i + 1 == n || ids[i + 1] != ids[i] + 1)))
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "token %zu is row %u of an image whose %u rows do not all stand there", i,
+                        index, tokens);
+    }
     return SLM_OK;
 }
 
@@ -129,6 +154,11 @@ slm_err sequence_evaluate_to(struct sequence *q, size_t end, prefill_fn on_prefi
     while (kv_length(q->kv) < end) {
         size_t done = kv_length(q->kv), left = end - done;
         uint32_t n = left < r->shape.chunk ? (uint32_t)left : r->shape.chunk;
+        n = sequence_whole(q, (uint32_t)done + n) - (uint32_t)done;
+        if (n == 0)
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "an image does not fit a chunk of %u tokens: it is read whole",
+                        r->shape.chunk);
         if (atomic_load_explicit(r->stop, memory_order_relaxed) ||
             (on_prefill != NULL && !on_prefill(user, done - first, end - first)))
             return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled after %zu of %zu tokens",
@@ -147,6 +177,6 @@ slm_err sequence_evaluate_to(struct sequence *q, size_t end, prefill_fn on_prefi
 slm_err sequence_evaluate(struct sequence *q, prefill_fn on_prefill, void *user, slm_why *why) {
     sequence_choose_rope(q, q->n);
     if (sequence_pending(q) == 0 && q->logits == NULL && q->n > 0)
-        sequence_rewind(q, (uint32_t)q->n - 1);
+        sequence_rewind(q, sequence_whole(q, (uint32_t)q->n - 1));
     return sequence_evaluate_to(q, q->n, on_prefill, user, why);
 }

@@ -1,6 +1,7 @@
 /* session.c - a runner with one sequence: open, hold exactly these ids, append, forget. */
 #include <string.h>
 
+#include "session/image.h"
 #include "session/runner.h"
 
 /* Guesses are ids, so both models must mean the same by them. Models of one family have rows beyond
@@ -129,6 +130,8 @@ slm_err session_sync(slm_session *s, const int32_t *ids, size_t n, size_t *reuse
         same++;
     if (same == n && (evaluated > n || q->logits == NULL))
         same = n - 1; /* the logits of the last token are gone: evaluate it again */
+    if (same < n) /* an image is read whole */
+        same = image_start(s->runner.engine, ids, same);
     take_over(q, ids, n, same);
     if (reused != NULL)
         *reused = kv_length(q->kv);
@@ -156,7 +159,10 @@ static slm_err run_tail(slm_session *s, uint32_t n, bool all_rows, float *logits
     struct slice slice = { .kv = q->kv,
                            .n = n,
                            .long_rope = q->long_rope,
-                           .rows = all_rows && logits != NULL ? LOGITS_ALL : LOGITS_LAST };
+                           .rows = all_rows && logits != NULL ? LOGITS_ALL : LOGITS_LAST,
+                           .soft = r->soft };
+    if (r->soft != NULL)
+        image_rows(r->engine, q->ids + kv_length(q->kv), n, kv_length(q->kv), r->soft);
     q->logits = NULL;
     TRY(forward_run(r->forward, &slice, 1, q->ids + kv_length(q->kv),
                     logits != NULL ? logits : r->logits, hidden != NULL ? &taps : NULL, why));
@@ -200,6 +206,8 @@ slm_err slm_session_truncate(slm_session *s, size_t n, slm_why *why) {
     struct sequence *q = &s->sequence;
     if (n >= q->n)
         return SLM_OK;
+    if (sequence_whole(q, (uint32_t)n) != n)
+        return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "position %zu lies inside an image", n);
     if (n < kv_length(q->kv) && !kv_can_truncate(q->kv, (uint32_t)n))
         return fail(why, SLM_E_STATE, SLM_NO_OFFSET,
                     "the sliding window has moved on: %zu positions cannot be brought back from %u",

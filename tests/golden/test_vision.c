@@ -28,7 +28,7 @@ static void see_open(struct seeing *s, const struct kernels *k, bool exact, unsi
     twin_open(&s->t, "golden/gemma-3-4b-it", k, exact, threads);
     struct net_options o = { .exact = exact, .kernels = k, .pool = s->t.pool };
     OK(&s->t,
-       vision_bind(&s->tower, NULL, s->t.weights, &s->t.facts, &s->t.facts.vision, &o, &s->t.why));
+       vision_bind(&s->tower, NULL, s->t.weights, &s->t.facts, &s->t.facts.m.vision, &o, &s->t.why));
     snprintf(path, sizeof path, "%s/vision/golden.json", s->t.folder);
     s->golden = json_load_file(path, 0, &error);
     assert_non_null(s->golden);
@@ -163,7 +163,7 @@ static void test_cancel(void **state) {
 /* Rows of a prompt: those of the i-th block of image ids are the features of its i-th image. */
 static uint32_t soft_rows(struct seeing *s, const json_t *prompt, const int32_t *ids, uint32_t n,
                           float *const *rows, struct soft_row *soft) {
-    const struct vision *v = &s->t.facts.vision;
+    const struct vision *v = &s->t.facts.m.vision;
     uint32_t images = 0;
     for (uint32_t i = 0; i < n;) {
         if (ids[i] != v->soft) {

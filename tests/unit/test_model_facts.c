@@ -450,8 +450,8 @@ static void test_nested(void **state) {
     struct facts f;
     slm_why why;
     assert_int_equal(facts_from_config(NULL, text, strlen(text), NULL, 0, NULL, &f, &why), SLM_OK);
-    assert_int_equal(f.vision.layers, 27);
-    assert_int_equal(f.vision.tokens, 256);
+    assert_int_equal(f.m.vision.layers, 27);
+    assert_int_equal(f.m.vision.tokens, 256);
     assert_string_equal(f.known->name, "gemma-3-4b-it");
     assert_int_equal(f.trust, TRUST_VERIFIED);
     assert_true(f.has_vision);
