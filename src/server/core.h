@@ -100,7 +100,7 @@ struct exchange {
     char *path; /* as it came, for the log */
     const char *method; /* static */
     struct key *key;
-    bool key_entered;
+    atomic_bool key_entered; /* the key's allowances hold this request */
     char client[INET6_ADDRSTRLEN];
     struct buf body;
     bool has_body, too_large, http_1_0;

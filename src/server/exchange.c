@@ -52,13 +52,19 @@ void exchange_ref(struct exchange *x) {
     atomic_fetch_add(&x->refs, 1);
 }
 
+/* What the key may have at once is given back before the client learns that it has its answer: it may
+ * ask again at once. */
+static void leave_key(struct exchange *x) {
+    if (atomic_exchange(&x->key_entered, false))
+        keys_leave(&x->server->keys, x->key, x->tokens_in + x->tokens_out, clock_ns());
+}
+
 void exchange_unref(struct exchange *x) {
     if (atomic_fetch_sub(&x->refs, 1) != 1)
         return;
     struct server *s = x->server;
     exchange_drop_work(x);
-    if (x->key_entered)
-        keys_leave(&s->keys, x->key, x->tokens_in + x->tokens_out, clock_ns());
+    leave_key(x);
     buf_free(&x->body);
     buf_free(&x->out);
     free(x->path);
@@ -144,6 +150,7 @@ void exchange_reply(struct exchange *x, int status, const char *type, struct buf
     static const char no_memory[] =
         "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,"
         "\"code\":\"out_of_memory\"}}";
+    leave_key(x);
     pthread_mutex_lock(&x->lock);
     if (!x->answered) {
         x->answered = x->ended = true;
@@ -223,6 +230,7 @@ void exchange_write(struct exchange *x, struct buf *bytes) {
 }
 
 void exchange_end(struct exchange *x) {
+    leave_key(x);
     pthread_mutex_lock(&x->lock);
     if (x->streams && !x->ended) {
         x->ended = true;

@@ -39,19 +39,21 @@ static const char *header(struct MHD_Connection *c, const char *name) {
 struct count {
     const char *name;
     size_t n, bytes;
+    bool nul; /* a header has a zero byte inside: what is behind it would be overlooked */
 };
 static enum MHD_Result count_one(void *cls, enum MHD_ValueKind kind, const char *key,
-                                 const char *value) {
+                                 size_t key_size, const char *value, size_t value_size) {
     struct count *count = cls;
     (void)kind;
-    count->bytes += strlen(key) + (value ? strlen(value) : 0) + 4;
+    count->bytes += key_size + value_size + 4;
+    count->nul |= strlen(key) != key_size || (value && strlen(value) != value_size);
     if (count->name && strcasecmp(key, count->name) == 0)
         count->n++;
     return MHD_YES;
 }
 static size_t headers_named(struct MHD_Connection *c, const char *name) {
     struct count count = { .name = name };
-    MHD_get_connection_values(c, MHD_HEADER_KIND, count_one, &count);
+    MHD_get_connection_values_n(c, MHD_HEADER_KIND, count_one, &count);
     return count.n;
 }
 
@@ -157,10 +159,12 @@ static bool gate(struct server *s, struct MHD_Connection *c, struct pending *p, 
     struct count all = { .bytes = strlen(url) };
     struct exchange *x = p->x;
     struct api_error lost = { .status = 0 };
-    MHD_get_connection_values(c, MHD_HEADER_KIND, count_one, &all);
+    MHD_get_connection_values_n(c, MHD_HEADER_KIND, count_one, &all);
     if (all.bytes > HEADERS_BYTES_MOST)
         return api_fail(e, 431, "headers_too_large", NULL, "the headers have %zu bytes, at most %d",
                         all.bytes, HEADERS_BYTES_MOST);
+    if (all.nul)
+        return api_fail(e, 400, "bad_request", NULL, "a header has a zero byte");
     if (!check_origin(s, c, p, e))
         return false;
     if (strcmp(x->method, "OPTIONS") == 0) {
@@ -416,7 +420,7 @@ static enum MHD_Result give(struct server *s, struct MHD_Connection *c, struct p
         p->refusal.retry_ms = retry_ms;
         return refuse(s, c, p);
     }
-    x->key_entered = x->key != NULL;
+    atomic_store(&x->key_entered, x->key != NULL);
     if (workers_waiting(&s->workers) > s->options.queue + 4 * WORKERS) {
         atomic_fetch_add(&s->meter.rejected[REJECT_QUEUE], 1);
         api_fail(&e, 429, "server_overloaded", NULL, "too many requests are waiting to be read");
