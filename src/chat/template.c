@@ -1,8 +1,8 @@
 /* template.c - chat templates: compiling, rendering, and what the caller's values become.
  *
  * In:  template text; messages and arguments as JSON.   Out: text with its trusted and untrusted
- * runs. Trust begins here: a string taken from a message that is not the system's, developer's or
- * assistant's, or from an argument that is a list or an object, is marked byte for byte. */
+ * runs. Trust begins here: all strings but role and content of system, developer and assistant, and
+ * arguments that are plain strings, are marked byte for byte. */
 #include "chat/template.h"
 
 #include <stdarg.h>
@@ -141,6 +141,8 @@ bool template_mentions(const struct template *t, const char *name) {
 
 /* ---- values from JSON ---- */
 
+#define MESSAGE_MARKS "content_data" /* see template.h */
+
 static slm_err from_text(struct vm *vm, const char *s, size_t n, bool data, struct value *out) {
     return str_wrap(vm, s, n, data ? taint_all : NULL, out);
 }
@@ -218,6 +220,34 @@ static bool one_of(const char *s, const char *const *words, size_t n) {
     return false;
 }
 
+/* The content of a trusted message, with the bytes that its marks say are data. */
+static slm_err marked_text(struct vm *vm, const json_t *content, const json_t *marks,
+                           struct value *out) {
+    size_t n = json_string_length(content);
+    uint8_t *taint = arena_zalloc(&vm->arena, n + 1, 1);
+    TRY(vm_charge(vm, n / 64 + json_array_size(marks)));
+    if (taint == NULL)
+        return vm_fail(vm, SLM_E_NOMEM, "out of memory for a message of %zu bytes", n);
+    for (size_t i = 0; i + 1 < json_array_size(marks); i += 2) {
+        json_int_t start = json_integer_value(json_array_get(marks, i));
+        json_int_t len = json_integer_value(json_array_get(marks, i + 1));
+        if (start < 0 || len < 0 || (uint64_t)start > n || (uint64_t)len > n - (uint64_t)start)
+            return vm_fail(vm, SLM_E_ARG, "marks of data outside of the content");
+        memset(taint + start, 1, (size_t)len);
+    }
+    return str_wrap(vm, json_string_value(content), n, taint, out);
+}
+
+/* Only role and content of a message can be trusted; its content up to the marks it has. */
+static slm_err from_member(struct vm *vm, const json_t *message, const char *key, const json_t *j,
+                           bool data, struct value *out) {
+    const json_t *marks = json_object_get(message, MESSAGE_MARKS);
+    bool content = strcmp(key, "content") == 0;
+    if (!data && content && json_is_string(j) && json_array_size(marks) > 0)
+        return marked_text(vm, j, marks, out);
+    return from_json(vm, j, data || !(content || strcmp(key, "role") == 0), 2, out);
+}
+
 /* A message is trusted or not by its role. The role's own word, when it is one that everybody
  * uses, is always trusted: some templates spell a control token with it ("<|" + role + "|>"). */
 static slm_err from_message(struct vm *vm, const json_t *j, struct value *out) {
@@ -226,13 +256,23 @@ static slm_err from_message(struct vm *vm, const json_t *j, struct value *out) {
                                          "tool",   "function",  "model" };
     const char *role = json_string_value(json_object_get(j, "role"));
     bool data = !one_of(role, trusted, ARRAY_LEN(trusted));
-    struct value word, key;
-    TRY(from_json(vm, j, data, 1, out));
-    if (!data || !one_of(role, known, ARRAY_LEN(known)))
-        return SLM_OK;
-    TRY(from_text(vm, "role", 4, data, &key));
-    TRY(from_text(vm, role, strlen(role), false, &word));
-    return dict_set(vm, out->u.d, &key, &word);
+    bool known_role = one_of(role, known, ARRAY_LEN(known));
+    json_t *o = unconst(j);
+    struct dict *d;
+    TRY(vm_charge(vm, 1));
+    TRY(dict_new(vm, &d));
+    for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
+        const char *name = json_object_iter_key(it);
+        struct value key, v;
+        if (strcmp(name, MESSAGE_MARKS) == 0)
+            continue;
+        bool word = known_role && strcmp(name, "role") == 0;
+        TRY(from_text(vm, name, strlen(name), data, &key));
+        TRY(from_member(vm, j, name, json_object_iter_value(it), data && !word, &v));
+        TRY(dict_set(vm, d, &key, &v));
+    }
+    *out = v_dict(d);
+    return SLM_OK;
 }
 
 /* ---- render ---- */

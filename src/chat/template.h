@@ -46,9 +46,12 @@ struct template_input {
 
 /* A run of the output. data = true: the bytes come from something untrusted, and control tokens
  * spelled in them are only text. Untrusted are all values and keys inside a message whose role is
- * not system, developer or assistant, and all arrays and objects among the arguments (tools,
- * documents ...). Trusted are the template's own text, the other messages, arguments that are
- * plain strings (bos_token, a date), and the word in "role" itself when it is a well-known one. */
+ * not system, developer or assistant; in those three, all but role and content (calls of tools and
+ * reasoning are what a model wrote); and all arrays and objects among the arguments (tools,
+ * documents ...). Trusted are the template's own text, the contents of the other messages, arguments
+ * that are plain strings (bos_token, a date), and the word in "role" itself when it is a well-known
+ * one. A message whose content is put together of both kinds says which bytes are data:
+ * "content_data": [start, length, start, length ...], which the template does not see. */
 struct template_run {
     size_t start, n;
     bool data;
