@@ -627,8 +627,9 @@ SLM_API slm_classify_options slm_classify_default(void);
  * empty. logprob, probability: double [n_labels]; either may be NULL. result may be NULL; its output_tokens
  * are the tokens of labels that were evaluated.
  * logprob is that of the whole answer: the label's tokens behind the prompt, then the end of the turn, as the
- * model itself has them; the sum of exp(logprob) tells how sure it is to answer with one of the labels at
- * all. Both have the same bits for any order of labels, threads, chunks and whatever the session held.
+ * model itself has them; with by_length the mean over these. Without it, the sum of exp(logprob) tells how
+ * sure the model is to answer with one of the labels at all. Both have the same bits for any order of labels,
+ * threads, chunks and whatever the session held.
  * The session holds the prompt afterwards (without logits), so that the next request of the same beginning
  * goes on from there. E_ARG for labels that are the same to the model, or a request that wants thinking or
  * has a format; E_CONTEXT, E_ENCODING, E_CANCELLED; the others as slm_chat.

@@ -158,15 +158,18 @@ char *read_path(const char *path, size_t limit, size_t *n);
 /* Whether standard input (a pipe or a file) belongs to the prompt. needed: there is no other prompt. */
 bool input_is_piped(struct cli *c, bool needed);
 
-/* ---- lines.c: standard input by lines ---- */
+/* ---- lines.c: standard input, or another file, by lines ---- */
 enum { LINE_MOST = 256 << 20 };
 struct lines {
     struct buf line; /* the current one, without its newline, a zero byte after it */
-    char data[65536];
+    char data[65536]; /* [at, n) is read and not yet taken */
     size_t at, n;
+    int fd; /* standard input after lines_init */
     bool end, failed;
 };
 void lines_init(struct lines *l);
+/* Reads more when everything was taken. False at the end, on failure, or when interrupted. */
+bool lines_fill(struct lines *l);
 /* False at the end, on failure, or when interrupted. line.err is set for a line above LINE_MOST. */
 bool lines_next(struct lines *l);
 bool lines_blank(const struct lines *l);
@@ -364,6 +367,8 @@ int cmd_detokenize(struct cli *c);
 int cmd_render(struct cli *c);
 int cmd_logits(struct cli *c);
 int cmd_serve(struct cli *c);
+int cmd_classify(struct cli *c);
+int cmd_extract(struct cli *c);
 int cmd_help(struct cli *c);
 
 #endif

@@ -5,13 +5,14 @@
 #define ON(name) (1u << CMD_##name)
 #define ANSWERS (ON(HOME) | ON(RUN) | ON(CHAT) | ON(COMPLETE))
 #define TALKS (ON(HOME) | ON(RUN) | ON(CHAT))
-#define COMPUTES (ANSWERS | ON(LOGITS) | ON(BENCH) | ON(SERVE))
+#define DECIDES (ON(CLASSIFY) | ON(EXTRACT))
+#define COMPUTES (ANSWERS | DECIDES | ON(LOGITS) | ON(BENCH) | ON(SERVE))
 #define EVERYWHERE 0xffffffffu
 
 const char *const group_titles[GROUP_COUNT] = {
-    [GROUP_ANSWER] = "Answer", [GROUP_SAMPLING] = "Sampling", [GROUP_CHAT] = "Conversations",
-    [GROUP_SERVER] = "Server",
-    [GROUP_INPUT] = "Options", [GROUP_MACHINE] = "Machine",   [GROUP_GENERAL] = "General",
+    [GROUP_ANSWER] = "Answer",   [GROUP_SAMPLING] = "Sampling", [GROUP_CHAT] = "Conversations",
+    [GROUP_SERVER] = "Server",   [GROUP_INPUT] = "Options",     [GROUP_MACHINE] = "Machine",
+    [GROUP_GENERAL] = "General",
 };
 
 const struct command_row command_table[CMD_COUNT] = {
@@ -137,20 +138,54 @@ const struct command_row command_table[CMD_COUNT] = {
                      "suffices.",
                      "slm logits demo --ids 345,198,1202 --rows all --exact --out logits.npy", 1, 1,
                      PLACE_MODEL, PLACE_NONE },
-    [CMD_SERVE] = { "serve", "[MODEL...]", "HTTP server for OpenAI's, Anthropic's, Ollama's and llama-server's clients",
+    [CMD_SERVE] = { "serve", "[MODEL...]",
+                    "HTTP server for OpenAI's, Anthropic's, Ollama's and llama-server's clients",
                     "The models named are loaded at the start, the first one answers requests that "
-                    "name none; every other model on this disk, and demo, is loaded when it is asked "
+                    "name none; every other model on this disk, and demo, is loaded when it is "
+                    "asked "
                     "for, as far as --max-memory allows. Only this machine can reach the server "
-                    "unless --host says otherwise, and then a key is wanted. The address is printed "
+                    "unless --host says otherwise, and then a key is wanted. The address is "
+                    "printed "
                     "on standard output, what happens as JSON lines on standard error.\n\n"
-                    "A key file has lines of NAME KEY and, after these, rpm=N, concurrent=N and tpm=N "
+                    "A key file has lines of NAME KEY and, after these, rpm=N, concurrent=N and "
+                    "tpm=N "
                     "as limits; KEY may be sha256: and the hash of the key. SIGTERM lets running "
-                    "answers end, a second one ends them. Under systemd, NOTIFY_SOCKET, WATCHDOG_USEC "
+                    "answers end, a second one ends them. Under systemd, NOTIFY_SOCKET, "
+                    "WATCHDOG_USEC "
                     "and a credential named slm-keys are honoured.",
                     "slm serve demo\n"
                     "slm serve qwen3-0.6b --port 11434 --parallel 8\n"
                     "slm serve --host 0.0.0.0 --keys keys.txt --tls-cert c.pem --tls-key k.pem",
                     0, 64, PLACE_MODEL, PLACE_MODEL },
+    [CMD_CLASSIFY] = { "classify", "MODEL [TEXT...]",
+                       "probabilities of labels, for a text or for each row of a stream",
+                       "A label counts as the whole answer: the model's own probabilities of its "
+                       "tokens and of the end of the turn, without thinking. Rows are JSON Lines, "
+                       "CSV with a line of names, or plain lines, from --input or a pipe; each "
+                       "gives one record, in their order: label, probability, margin to the next, "
+                       "mass (what the model gives to all labels as answers), probabilities. A row "
+                       "that fails gives a record with an error, and exit code 1 at the end.\n\n"
+                       "With --out FILE the same command goes on after it was killed: whole "
+                       "records that FILE has are kept. Each carries a check of input and settings "
+                       "so far; a file of other ones is refused.\n\n"
+                       "--calibrate fits a temperature and a bias for each label to labelled rows, "
+                       "and measures accuracy, likelihood, Brier score and calibration error "
+                       "before and after, on rows that it was not fitted to. --evaluate measures.",
+                       "slm classify demo --labels positive,negative 'I love it.'\n"
+                       "slm classify demo --labels spam,ok --input mails.csv --out labels.csv\n"
+                       "slm classify demo --labels a,b --calibrate known.csv --save-calibration ab",
+                       1, 4096, PLACE_MODEL, PLACE_TEXT },
+    [CMD_EXTRACT] = { "extract", "MODEL [TEXT...]",
+                      "records by a JSON schema, from a text or from each row of a stream",
+                      "The answer is held to the schema while it is written, so every record is "
+                      "valid JSON of that form; its values are the model's. Greedy. Rows and "
+                      "records as in slm classify, with the same going on after a kill: each row "
+                      "gives {\"row\", \"id\", \"record\"} or an error, in their order. CSV "
+                      "records have a column for each property of the schema, which then must be "
+                      "flat.",
+                      "slm extract demo --schema person.json 'Anna is 30 years old.'\n"
+                      "slm extract qwen3-0.6b --schema bill.json -i mails.jsonl -o bills.csv",
+                      1, 4096, PLACE_MODEL, PLACE_TEXT },
     [CMD_HELP] = { "help", "[COMMAND]",
                    "this text, one command's options, the man page, shell completions", NULL,
                    "slm help run\n"
@@ -162,11 +197,13 @@ const struct command_row command_table[CMD_COUNT] = {
 const struct option_row option_table[OPT_COUNT] = {
     [OPT_SYSTEM] = { "system", 's', ARG_TEXT, 0, 0, "TEXT", NULL,
                      "system message in front of the conversation", GROUP_ANSWER, TALKS, false },
-    [OPT_THINK] = { "think", 0, ARG_ENUM, 0, 0, "on|off", "as the model does by itself",
+    [OPT_THINK] = { "think", 0, ARG_ENUM, 0, 0, "on|off",
+                    "as the model does by itself; off for extract",
                     "reason before the answer, or not; an error for a model that cannot switch",
-                    GROUP_ANSWER, TALKS, false },
+                    GROUP_ANSWER, TALKS | ON(EXTRACT), false },
     [OPT_THINK_BUDGET] = { "think-budget", 0, ARG_INT, 1, 1e9, "N", "no limit",
-                           "close the reasoning after N tokens", GROUP_ANSWER, TALKS, false },
+                           "close the reasoning after N tokens", GROUP_ANSWER, TALKS | ON(EXTRACT),
+                           false },
     [OPT_SHOW_THINKING] = { "show-thinking", 0, ARG_FLAG, 0, 0, NULL, NULL,
                             "print the reasoning also where standard output is no terminal",
                             GROUP_ANSWER, TALKS, false },
@@ -179,7 +216,7 @@ const struct option_row option_table[OPT_COUNT] = {
                           GROUP_ANSWER, ON(RUN), false },
     [OPT_SCHEMA] = { "schema", 0, ARG_FILE, 0, 0, "FILE", NULL,
                      "the answer is JSON by the JSON Schema in FILE (2020-12 or draft 7)",
-                     GROUP_ANSWER, ANSWERS | ON(BENCH), false },
+                     GROUP_ANSWER, ANSWERS | ON(EXTRACT) | ON(BENCH), false },
     [OPT_JSON_OBJECT] = { "json-object", 0, ARG_FLAG, 0, 0, NULL, NULL,
                           "the answer is a JSON object", GROUP_ANSWER, ANSWERS, false },
     [OPT_CHOICES] = { "choices", 0, ARG_TEXT, 0, 0, "A,B,...", NULL,
@@ -189,7 +226,8 @@ const struct option_row option_table[OPT_COUNT] = {
                     "the answer as a whole matches this regular expression", GROUP_ANSWER, ANSWERS,
                     false },
     [OPT_MAX_TOKENS] = { "max-tokens", 'n', ARG_INT, 1, 1e9, "N", "until the context is full",
-                         "most tokens to write, reasoning included", GROUP_ANSWER, ANSWERS, false },
+                         "most tokens to write, reasoning included", GROUP_ANSWER,
+                         ANSWERS | ON(EXTRACT), false },
     [OPT_STOP] = { "stop", 0, ARG_TEXT, 0, 0, "TEXT", NULL,
                    "end before TEXT would be written; may be repeated", GROUP_ANSWER, ANSWERS,
                    true },
@@ -198,7 +236,8 @@ const struct option_row option_table[OPT_COUNT] = {
                         "the text is the same",
                         GROUP_MACHINE, ANSWERS | ON(SERVE), false },
     [OPT_DRAFT] = { "draft", 0, ARG_TEXT, 0, 0, "MODEL", NULL,
-                    "a smaller model with the same tokenizer that guesses too; the text is the same",
+                    "a smaller model with the same tokenizer that guesses too; the text is the "
+                    "same",
                     GROUP_MACHINE, ANSWERS, false },
     [OPT_PROMPT_CACHE] = { "prompt-cache", 0, ARG_FILE, 0, 0, "DIR", NULL,
                            "keep what prompts were evaluated to in DIR and begin there next time",
@@ -257,34 +296,37 @@ const struct option_row option_table[OPT_COUNT] = {
                        "certificate chain, PEM: serve HTTPS", GROUP_SERVER, ON(SERVE), false },
     [OPT_TLS_KEY] = { "tls-key", 0, ARG_FILE, 0, 0, "FILE", NULL, "its private key, PEM",
                       GROUP_SERVER, ON(SERVE), false },
-    [OPT_KEYS] = { "keys", 0, ARG_FILE, 0, 0, "FILE", NULL,
-                   "who may ask, a line each; mode 600", GROUP_SERVER, ON(SERVE), false },
+    [OPT_KEYS] = { "keys", 0, ARG_FILE, 0, 0, "FILE", NULL, "who may ask, a line each; mode 600",
+                   GROUP_SERVER, ON(SERVE), false },
     [OPT_INSECURE_NO_KEY] = { "insecure-no-key", 0, ARG_FLAG, 0, 0, NULL, NULL,
                               "other machines may ask without a key", GROUP_SERVER, ON(SERVE),
                               false },
     [OPT_ALLOW_HOST] = { "allow-host", 0, ARG_TEXT, 0, 0, "NAME", NULL,
-                         "a Host header beyond addresses, localhost and this machine's name; may be "
-                         "repeated", GROUP_SERVER, ON(SERVE), true },
+                         "a Host header beyond addresses, localhost and this machine's name; may "
+                         "be "
+                         "repeated",
+                         GROUP_SERVER, ON(SERVE), true },
     [OPT_ALLOW_ORIGIN] = { "allow-origin", 0, ARG_TEXT, 0, 0, "ORIGIN", NULL,
-                           "web pages of ORIGIN (https://app.example, or *) may ask; may be repeated",
+                           "web pages of ORIGIN (https://app.example, or *) may ask; may be "
+                           "repeated",
                            GROUP_SERVER, ON(SERVE), true },
-    [OPT_PARALLEL] = { "parallel", 0, ARG_INT, 1, 256, "N", "4",
-                       "answers at once from each model", GROUP_SERVER, ON(SERVE), false },
+    [OPT_PARALLEL] = { "parallel", 0, ARG_INT, 1, 256, "N", "4", "answers at once from each model",
+                       GROUP_SERVER, ON(SERVE), false },
     [OPT_QUEUE] = { "queue", 0, ARG_INT, 0, 100000, "N", "64",
                     "requests that may wait for each model; more get 429", GROUP_SERVER, ON(SERVE),
                     false },
     [OPT_QUEUE_TOKENS] = { "queue-tokens", 0, ARG_INT, 1, 1e12, "N", "1048576",
                            "tokens of their prompts together", GROUP_SERVER, ON(SERVE), false },
-    [OPT_TIMEOUT] = { "timeout", 0, ARG_INT, 1, 1e6, "S", "3600",
-                      "most seconds for one request", GROUP_SERVER, ON(SERVE), false },
+    [OPT_TIMEOUT] = { "timeout", 0, ARG_INT, 1, 1e6, "S", "3600", "most seconds for one request",
+                      GROUP_SERVER, ON(SERVE), false },
     [OPT_DRAIN] = { "drain", 0, ARG_INT, 0, 1e6, "S", "30",
                     "seconds for running answers after SIGTERM", GROUP_SERVER, ON(SERVE), false },
     [OPT_DRAIN_DELAY] = { "drain-delay", 0, ARG_INT, 0, 1e6, "S", "5; on loopback 0",
                           "seconds before that in which requests are still taken", GROUP_SERVER,
                           ON(SERVE), false },
     [OPT_UNLOAD_AFTER] = { "unload-after", 0, ARG_INT, 0, 1e9, "S", "0: when memory is wanted",
-                           "unload a model that nobody asked for S seconds", GROUP_SERVER, ON(SERVE),
-                           false },
+                           "unload a model that nobody asked for S seconds", GROUP_SERVER,
+                           ON(SERVE), false },
     [OPT_CACHE_MEMORY] = { "cache-memory", 0, ARG_SIZE, 0, 0, "SIZE", "256M",
                            "of each model, for prompts that begin alike", GROUP_SERVER, ON(SERVE),
                            false },
@@ -337,8 +379,8 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_BENCH_OUTPUT] = { "output-tokens", 'n', ARG_INT, 1, 1e7, "N", "128", "tokens to write",
                            GROUP_INPUT, ON(BENCH), false },
     [OPT_BENCH_DEPTH] = { "depth", 'd', ARG_INTS, 0, 1e7, "N,...", "0",
-                          "tokens already in the context, a table row each", GROUP_INPUT,
-                          ON(BENCH), false },
+                          "tokens already in the context, a table row each", GROUP_INPUT, ON(BENCH),
+                          false },
     [OPT_BENCH_ROUNDS] = { "repeat", 'r', ARG_INT, 1, 1000, "N", "5", "rounds", GROUP_INPUT,
                            ON(BENCH), false },
     [OPT_BENCH_BATCH] = { "batch", 'b', ARG_INTS, 1, 1024, "N,...", "1",
@@ -380,12 +422,56 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_HIDDEN] = { "hidden", 0, ARG_FLAG, 0, 0, NULL, NULL,
                      "states after the final norm instead of logits", GROUP_INPUT, ON(LOGITS),
                      false },
-    [OPT_OUT] = { "out", 'o', ARG_FILE, 0, 0, "FILE", "standard output", "where to write",
-                  GROUP_INPUT, ON(LOGITS), false },
+    [OPT_OUT] = { "out", 'o', ARG_FILE, 0, 0, "FILE", "standard output",
+                  "where to write; records of rows go on where FILE ends", GROUP_INPUT,
+                  ON(LOGITS) | DECIDES, false },
+    [OPT_LABELS] = { "labels", 'l', ARG_TEXT, 0, 0, "A,B,...", NULL, "the labels", GROUP_ANSWER,
+                     ON(CLASSIFY), false },
+    [OPT_LABELS_FILE] = { "labels-file", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                          "the labels, one per line; after a tab, what the label means",
+                          GROUP_ANSWER, ON(CLASSIFY), false },
+    [OPT_INSTRUCTION] = { "instruction", 0, ARG_TEXT, 0, 0, "TEXT", NULL,
+                          "what it is about, in front of the list of labels or the schema",
+                          GROUP_ANSWER, DECIDES, false },
+    [OPT_TEMPLATE] = { "template", 0, ARG_TEXT, 0, 0, "TEXT", NULL,
+                       "the user message; {text}, {labels} and {notes} are filled in", GROUP_ANSWER,
+                       ON(CLASSIFY), false },
+    [OPT_BY_LENGTH] = { "by-length", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                        "compare labels by the mean over their tokens, not the sum", GROUP_ANSWER,
+                        ON(CLASSIFY), false },
+    [OPT_INPUT] = { "input", 'i', ARG_FILE, 0, 0, "FILE", NULL,
+                    "read rows from FILE; '-' is standard input", GROUP_INPUT, DECIDES, false },
+    [OPT_INPUT_FORMAT] = { "input-format", 0, ARG_ENUM, 0, 0, "jsonl|csv|lines",
+                           "by the name, else jsonl where it begins with {, else lines",
+                           "what the rows are", GROUP_INPUT, DECIDES, false },
+    [OPT_FIELD] = { "field", 0, ARG_TEXT, 0, 0, "NAME", "text", "field or column with the text",
+                    GROUP_INPUT, DECIDES, false },
+    [OPT_ID_FIELD] = { "id-field", 0, ARG_TEXT, 0, 0, "NAME", "id",
+                       "field or column that names a row; may be missing", GROUP_INPUT, DECIDES,
+                       false },
+    [OPT_LABEL_FIELD] = { "label-field", 0, ARG_TEXT, 0, 0, "NAME", "label",
+                          "field or column with the right label", GROUP_INPUT, ON(CLASSIFY),
+                          false },
+    [OPT_OUTPUT_FORMAT] = { "output-format", 0, ARG_ENUM, 0, 0, "jsonl|csv",
+                            "by the name of FILE, else jsonl", "what the records are", GROUP_INPUT,
+                            DECIDES, false },
+    [OPT_CALIBRATE] = { "calibrate", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                        "fit a calibration to labelled rows", GROUP_INPUT, ON(CLASSIFY), false },
+    [OPT_SAVE_CALIBRATION] = { "save-calibration", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                               "write it to FILE", GROUP_INPUT, ON(CLASSIFY), false },
+    [OPT_CALIBRATION] = { "calibration", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                          "use a calibration; refused where labels, prompt or model are others",
+                          GROUP_INPUT, ON(CLASSIFY), false },
+    [OPT_EVALUATE] = { "evaluate", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                       "accuracy, confusion and calibration error on labelled rows", GROUP_INPUT,
+                       ON(CLASSIFY), false },
+    [OPT_PARALLEL_ROWS] = { "parallel", 0, ARG_INT, 1, 1024, "N", "8", "rows answered at once",
+                            GROUP_MACHINE, ON(EXTRACT), false },
     [OPT_DATE] = { "date", 0, ARG_DATE, 0, 0, "YYYY-MM-DD", "today", "the date that templates see",
-                   GROUP_INPUT, TALKS | ON(RENDER), false },
+                   GROUP_INPUT, TALKS | DECIDES | ON(RENDER), false },
     [OPT_FIXED_DATE] = { "deterministic-date", 0, ARG_FLAG, 0, 0, NULL, NULL,
-                         "the same as --date 2025-07-08", GROUP_INPUT, TALKS | ON(RENDER), false },
+                         "the same as --date 2025-07-08", GROUP_INPUT, TALKS | DECIDES | ON(RENDER),
+                         false },
     [OPT_MAN] = { "man", 0, ARG_FLAG, 0, 0, NULL, NULL, "print the man page", GROUP_INPUT, ON(HELP),
                   false },
     [OPT_COMPLETIONS] = { "completions", 0, ARG_ENUM, 0, 0, "bash|zsh|fish", NULL,
@@ -394,7 +480,7 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_CONTEXT] = { "context", 'c', ARG_INT, 1, 1e9, "N",
                       "8192, or less where the model or the memory ends",
                       "positions to reserve memory for", GROUP_MACHINE,
-                      ANSWERS | ON(MODELS) | ON(SERVE), false },
+                      ANSWERS | DECIDES | ON(MODELS) | ON(SERVE), false },
     [OPT_CONTEXTS] = { "context", 'c', ARG_INTS, 1, 1e9, "N,...", "a ladder up to the model's own",
                        "contexts to plan for", GROUP_MACHINE, ON(PLAN), false },
     [OPT_SEQUENCES] = { "sequences", 0, ARG_INT, 1, 1e6, "N", "1",
@@ -403,7 +489,8 @@ const struct option_row option_table[OPT_COUNT] = {
                  "type of keys and values in memory", GROUP_MACHINE,
                  COMPUTES | ON(PLAN) | ON(MODELS), false },
     [OPT_CHUNK] = { "chunk", 0, ARG_INT, 1, 1e6, "N", "256", "prompt tokens evaluated together",
-                    GROUP_MACHINE, ANSWERS | ON(PLAN) | ON(MODELS) | ON(BENCH) | ON(SERVE), false },
+                    GROUP_MACHINE,
+                    ANSWERS | DECIDES | ON(PLAN) | ON(MODELS) | ON(BENCH) | ON(SERVE), false },
     [OPT_MAX_MEMORY] = { "max-memory", 0, ARG_SIZE, 0, 0, "SIZE", "what is free",
                          "refuse to use more than SIZE (500M, 6G)", GROUP_MACHINE,
                          COMPUTES | ON(PLAN) | ON(MODELS), false },

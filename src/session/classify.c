@@ -35,7 +35,8 @@ struct prompt {
 
 /* What a decision cannot have, and thinking switched off for models that can be told. */
 static slm_err settle_request(const slm_engine *e, json_t *root, slm_why *why) {
-    json_t *kwargs = json_object_get(root, "kwargs"), *format = json_object_get(root, "format");
+    const json_t *kwargs = json_object_get(root, "kwargs"),
+                 *format = json_object_get(root, "format");
     const char *type = json_string_value(json_object_get(format, "type"));
     if (json_is_true(json_object_get(root, "think")) ||
         json_is_true(json_object_get(kwargs, "enable_thinking")))
@@ -43,17 +44,11 @@ static slm_err settle_request(const slm_engine *e, json_t *root, slm_why *why) {
     if (format != NULL && !json_is_null(format) && (type == NULL || strcmp(type, "text") != 0))
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
                     "the labels are the format of a decision; the request has one, too");
-    json_object_del(root, "think");
-    if (e->think_close < 0 || e->facts.m.think != THINK_DEFAULT_ON)
-        return SLM_OK;
-    if (!json_is_object(kwargs)) {
-        kwargs = json_object();
-        if (json_object_set_new(root, "kwargs", kwargs) != 0)
-            return fail_nomem(why, "kwargs", 1);
-    }
-    return json_object_set_new(kwargs, "enable_thinking", json_false()) == 0
-               ? SLM_OK
-               : fail_nomem(why, "kwargs", 1);
+    json_object_del(root, "think"); /* a model that cannot switch would refuse it */
+    if (e->has_facts && e->facts.m.think == THINK_DEFAULT_ON &&
+        json_object_set_new(root, "think", json_false()) != 0)
+        return fail_nomem(why, "request", 1);
+    return SLM_OK;
 }
 
 /* A model that always thinks begins inside the block: it is closed at once, as it would close it. */
@@ -73,24 +68,43 @@ static slm_err close_thinking(const slm_engine *e, struct prompt *p, slm_why *wh
     return all != NULL ? SLM_OK : fail_nomem(why, "prompt", (p->n + n) * sizeof *ids);
 }
 
+/* The prompt's ids, in memory of their own. */
+static slm_err take_ids(const slm_engine *e, const slm_prompt *made, struct prompt *p,
+                        slm_why *why) {
+    slm_prompt_info i = { .size = sizeof i };
+    slm_prompt_get(made, &i);
+    p->ids = mem_alloc(&e->hooks, i.n, sizeof *p->ids);
+    if (p->ids == NULL)
+        return fail_nomem(why, "prompt", i.n * sizeof *p->ids);
+    memcpy(p->ids, i.ids, i.n * sizeof *p->ids);
+    p->n = i.n;
+    return i.in_thinking && e->think_close >= 0 ? close_thinking(e, p, why) : SLM_OK;
+}
+
+static int put_piece(const char *data, size_t n, void *user) {
+    struct buf *b = user;
+    buf_put(b, data, n);
+    return b->err == SLM_OK ? 0 : -1;
+}
+
 static slm_err make_prompt(const slm_engine *e, const char *request, size_t n,
                            const slm_classify_options *o, struct prompt *p, slm_why *why) {
     json_t *root = NULL;
-    char *text = NULL;
-    bool in_thinking = false;
+    slm_prompt *made = NULL;
+    struct buf text;
     slm_err err;
     TRY(json_text(request, n, &root, why));
+    buf_init(&text, &e->hooks, (size_t)1 << 30);
     if (!json_is_object(root))
         TRY_OUT(fail(why, SLM_E_FORMAT, 0, "a request is a JSON object"));
     TRY_OUT(settle_request(e, root, why));
-    text = json_dumps(root, JSON_COMPACT);
-    if (text == NULL)
+    if (json_dump_callback(root, put_piece, &text, JSON_COMPACT) != 0)
         TRY_OUT(fail_nomem(why, "request", n));
-    TRY_OUT(slm_render_ids(e, text, strlen(text), &o->render, &p->ids, &p->n, &in_thinking, why));
-    if (in_thinking && e->think_close >= 0)
-        TRY_OUT(close_thinking(e, p, why));
+    TRY_OUT(slm_prompt_make(e, text.data, text.len, &o->render, &made, why));
+    TRY_OUT(take_ids(e, made, p, why));
 out:
-    free(text);
+    slm_prompt_free(made);
+    buf_free(&text);
     json_decref(root);
     return err;
 }
@@ -200,11 +214,11 @@ static void give_scores(const struct branches *b, const uint32_t *leaves, size_t
                         const slm_classify_options *o, double *logprob, double *probability,
                         double *work) {
     for (size_t i = 0; i < n; i++) {
-        double sum = branches_sum(b, leaves[i]), score = sum;
+        double score = branches_sum(b, leaves[i]);
         if (o->by_length)
             score /= (double)b->nodes[leaves[i]].depth + 1.0;
         if (logprob != NULL)
-            logprob[i] = sum;
+            logprob[i] = score;
         if (probability != NULL)
             probability[i] = (score + (o->bias != NULL ? o->bias[i] : 0.0)) / o->temperature;
     }

@@ -240,7 +240,8 @@ static void length_temperature_bias(void **state) {
     slm_engine *e = ask_engine("demo", NULL);
     slm_session *s = open_session(e, 256, 64, 7, 1);
     slm_classify_options o = slm_classify_default();
-    double l[LABELS], p[LABELS], z[LABELS], sum, bias[LABELS];
+    double plain[LABELS], l[LABELS], p[LABELS], z[LABELS], sum, bias[LABELS];
+    score(s, PLAIN, labels, LABELS, NULL, plain, NULL);
     for (int by_length = 0; by_length < 2; by_length++) {
         o.by_length = by_length;
         o.temperature = 1.7;
@@ -255,7 +256,8 @@ static void length_temperature_bias(void **state) {
             assert_int_equal(slm_encode(e, labels[i], strlen(labels[i]), 0, &ids, &n, NULL),
                              SLM_OK);
             slm_free(e, ids);
-            z[i] = exp(((by_length ? l[i] / (double)(n + 1) : l[i]) + bias[i]) / 1.7);
+            assert_true(fabs(l[i] - (by_length ? plain[i] / (double)(n + 1) : plain[i])) < 1e-12);
+            z[i] = exp((l[i] + bias[i]) / 1.7);
             sum += z[i];
         }
         for (size_t i = 0; i < LABELS; i++)
