@@ -59,7 +59,7 @@ PROGRAM_CFLAGS := $(call pkg_cflags,libcurl gnutls libedit sqlite3 libmicrohttpd
 
 # ---- sources: found, not listed ----
 LIB_FOLDERS := base format token kernels chat constrain sample model session tune
-PROGRAM_FOLDERS := cli compare picture server
+PROGRAM_FOLDERS := cli agent compare picture server
 sources = $(sort $(foreach d,$(1),$(wildcard src/$(d)/*.$(2) src/$(d)/*/*.$(2))))
 LIB_SRC := $(call sources,$(LIB_FOLDERS),c) $(sort $(wildcard models/*.c))
 # every file of models/ but families.c defines the model of its name; models_list.c lists them
