@@ -14,7 +14,7 @@ LEVELS = {
     "include": -1, "models": 0, "base": 0,
     "format": 1, "token": 1, "kernels": 1, "chat": 1, "constrain": 1, "sample": 1,
     "model": 2, "session": 3, "tune": 3,
-    "compare": 4, "picture": 4, "server": 4, "cli": 4,
+    "agent": 4, "compare": 4, "picture": 4, "server": 4, "cli": 4,
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
 
