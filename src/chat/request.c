@@ -183,8 +183,10 @@ static slm_err read_kwargs(struct reading *r, const json_t *root) {
     for (size_t i = 0; i < ARRAY_LEN(taken); i++)
         if (r->out->tools != NULL && field(kwargs, taken[i]) != NULL)
             return bad(r, "tools stand in \"kwargs\" again");
-    r->out->kwargs = kwargs != NULL ? json_copy(kwargs) : json_object();
-    if (r->out->kwargs == NULL)
+    r->out->kwargs = json_object();
+    if (r->out->kwargs == NULL) /* json_copy would not say what it could not copy */
+        return no_memory(r);
+    if (kwargs != NULL && json_object_update(r->out->kwargs, kwargs) != 0)
         return no_memory(r);
     if (json_object_get(r->out->kwargs, "add_generation_prompt") == NULL)
         TRY(request_set(r, r->out->kwargs, "add_generation_prompt", json_true()));

@@ -435,6 +435,10 @@ static slm_err ask_prompt(struct place *p, const slm_request *r, slm_why *why) {
     if (r->prompt_top > SLM_TOP_MOST)
         return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the %u most likely ids, at most %d",
                     r->prompt_top, SLM_TOP_MOST);
+    for (size_t i = 0; r->on_prompt != NULL && i < r->n; i++)
+        if (image_is_id(p->q.runner->engine, r->ids[i]))
+            return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                        "log-probabilities of a prompt with an image (position %zu)", i);
     if (r->mean_hidden != NULL) {
         p->sum = mem_zalloc(h, hidden, sizeof *p->sum);
         if (p->sum == NULL)

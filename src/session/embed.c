@@ -20,7 +20,13 @@ static slm_err evaluate_all(struct sequence *q, double *sum, slm_why *why) {
     struct runner *r = q->runner;
     while (sequence_pending(q) > 0) {
         size_t pending = sequence_pending(q);
+        uint32_t held = kv_length(q->kv);
         uint32_t n = pending < r->shape.chunk ? (uint32_t)pending : r->shape.chunk;
+        n = sequence_whole(q, held + n) - held;
+        if (n == 0)
+            return fail(why, SLM_E_ARG, SLM_NO_OFFSET,
+                        "an image does not fit a chunk of %u tokens: it is read whole",
+                        r->shape.chunk);
         if (atomic_load_explicit(r->stop, memory_order_relaxed))
             return fail(why, SLM_E_CANCELLED, SLM_NO_OFFSET, "cancelled after %u of %zu tokens",
                         kv_length(q->kv), q->n);

@@ -12,14 +12,13 @@
 static struct request_think think_of(const slm_engine *e) {
     enum think_mode mode = e->has_facts ? e->facts.m.think : THINK_NONE;
     return (struct request_think){ .can_switch = mode == THINK_DEFAULT_ON,
-                                   .always = mode == THINK_ALWAYS };
+                                   .always = mode == THINK_ALWAYS,
+                                   .images = e->images != NULL,
+                                   .name = e->name };
 }
 
-/* What the template was told itself: the switch, and tools that the request does not know of. */
+/* Tools that the template was given itself: calls of them are told apart. */
 static void note_kwargs(slm_prompt *p, const struct request *r) {
-    if (json_is_false(json_object_get(r->kwargs, "enable_thinking")) &&
-        think_of(p->engine).can_switch)
-        p->no_think = true;
     json_t *tools = json_object_get(r->kwargs, "tools");
     if (p->tools == NULL && json_is_array(tools) && json_array_size(tools) > 0)
         p->tools = json_incref(tools);
@@ -84,7 +83,7 @@ static slm_err take(slm_prompt *p, struct request *r, const slm_render_options *
     note_kwargs(p, r);
     if (p->tools == NULL)
         p->dialect = CALLS_NONE;
-    p->thinks = r->thinks && !p->no_think && e->think_open >= 0;
+    p->thinks = r->thinks && e->think_open >= 0;
     if (r->warnings.len > 0)
         buf_put(&p->warnings, r->warnings.data, r->warnings.len);
     TRY(grammar_of_format(&e->hooks, r->format, &p->format, why));
