@@ -8,6 +8,7 @@ import { Models, thinkWords, toolWords } from './models.js';
 import { Settings } from './settings.js';
 
 const KEY = 'slm.key'; // of sessionStorage: forgotten with the tab
+const isWide = () => matchMedia('(min-width: 60rem)').matches;
 const THEMES = ['auto', 'light', 'dark'];
 const EXAMPLES = [
   'What is the capital of Peru?',
@@ -18,10 +19,12 @@ const EXAMPLES = [
 /* ------------------------------------------------------------------ one answer as it arrives */
 
 class Run {
-  constructor(view, answer, speaker) {
+  /* ondraw: called after something was added to the page. */
+  constructor(view, answer, speaker, ondraw) {
     this.view = view;
     this.answer = answer;
     this.speaker = speaker;
+    this.ondraw = ondraw;
     this.abort = new AbortController();
     this.started = performance.now();
     this.first = 0; // when the first token came
@@ -132,6 +135,7 @@ class Run {
       this.view.write(text);
     }
     calls.forEach((at) => this.view.call(at));
+    this.ondraw();
   }
 
   get thinks() {
@@ -180,6 +184,8 @@ class App {
     this.models = new Models(() => this.modelChosen());
     this.chat = newChat();
     this.run = null;
+    this.follow = true; // the end of the conversation stays in sight
+    this.top = 0; // where the conversation was scrolled to
     this.editing = false; // the last message stands in the composer
     this.input = byId('input');
     this.list = byId('messages');
@@ -469,7 +475,7 @@ class App {
     this.render();
     const view = new AnswerView(message, this.actions, true);
     this.list.lastElementChild.replaceWith(view.node);
-    const run = new Run(view, answer, new Speaker());
+    const run = new Run(view, answer, new Speaker(), () => this.scrollDown());
     this.run = run;
     this.busy(true);
     view.waiting({ words: model.loaded ? 'Waiting for the first word…' : `Waiting for ${model.id}…` });
@@ -543,7 +549,6 @@ class App {
         announce('The model is thinking.');
       }
     }
-    this.scrollDown();
   }
 
   stop() {
@@ -573,16 +578,21 @@ class App {
     }
     if (this.follow) {
       box.scrollTop = box.scrollHeight;
+      this.top = box.scrollTop;
     }
     byId('down').hidden = this.follow || box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   }
 
   scrolled() {
     const box = byId('scroller');
-    this.follow = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-    if (this.follow) {
+    const top = box.scrollTop;
+    if (top < this.top) {
+      this.follow = false;
+    } else if (top > this.top && box.scrollHeight - top - box.clientHeight < 40) {
+      this.follow = true;
       byId('down').hidden = true;
     }
+    this.top = top;
   }
 
   /* The composer is as high as its text, within limits of the style. */
@@ -602,10 +612,9 @@ class App {
   /* ---- panels: side (conversations), settings ---- */
 
   openPanel(name) {
-    const wide = matchMedia('(min-width: 60rem)').matches;
     document.body.classList.add(`show-${name}`);
     byId(`open-${name}`).setAttribute('aria-expanded', 'true');
-    if (!wide) {
+    if (!isWide()) {
       document.body.classList.remove(name === 'side' ? 'show-settings' : 'show-side');
     }
     byId(name).querySelector('button, input, textarea, select').focus();
@@ -628,8 +637,11 @@ class App {
     return this.closePanel(name) || this.openPanel(name);
   }
 
+  /* What lies over the conversation on narrow screens. */
   closePanels() {
-    this.closePanel('side');
+    if (!isWide()) {
+      this.closePanel('side');
+    }
   }
 
   openDialog(id) {
@@ -743,6 +755,9 @@ function start() {
   on('stop', 'click', () => app.stop());
   on('down', 'click', () => app.scrollDown(true));
   on('scroller', 'scroll', () => app.scrolled());
+  byId('scroller').addEventListener('wheel', (event) => {
+    app.follow &&= event.deltaY >= 0;
+  }, { passive: true });
   on('new-chat', 'click', () => app.newChat());
   on('cancel-edit', 'click', () => {
     app.endEdit();

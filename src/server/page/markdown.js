@@ -610,9 +610,9 @@ export class MarkdownStream {
     this.loose.forEach((node) => node.remove());
     this.loose = blocks.map((block) => blockElement(this.doc, block));
     this.root.append(...this.loose);
-    // a block is settled when the next one has begun with a complete line
+    // a block is settled when the next one has two complete lines: a table is known by its second
     let last = blocks.length - 1;
-    while (last > 0 && blocks[last].line >= lines.length - 1) {
+    while (last > 0 && blocks[last].line + 1 >= lines.length - 1) {
       last--;
     }
     if (last > 0) {
@@ -621,7 +621,7 @@ export class MarkdownStream {
     }
     const block = blocks[blocks.length - 1];
     if (block && last === blocks.length - 1 && block.kind === 'code' && !block.closed &&
-      this.tail.includes('\n') && !/^\s/.test(this.tail)) {
+      this.tail.includes('\n') && !/^\s|\r$/.test(this.tail)) {
       this.open = { node: this.loose[0].lastChild.firstChild, length: this.tail.length };
     }
   }

@@ -79,7 +79,7 @@ export class Settings {
           placeholder: field.placeholder || 'model’s own', inputmode: field.step === 1 ? 'numeric' : 'decimal',
         });
       } else {
-        control = el('textarea', { ...common, rows: field.rows, class: field.kind });
+        control = el('textarea', { ...common, rows: field.rows, class: field.kind === 'json' ? 'json' : null });
       }
       control.value = this.values[field.name] || '';
       control.addEventListener('input', () => this.changed(field, control, wrong));
