@@ -32,6 +32,10 @@ python3              command python3
 mandoc               command mandoc
 expect               command expect
 shellcheck           command shellcheck
+nodejs               command node
+npm                  command npm
+chromium             command chromium
+haproxy              command haproxy
 gcc-aarch64-linux-gnu  command aarch64-linux-gnu-gcc
 libc6-dev-arm64-cross  file /usr/aarch64-linux-gnu/include/stdio.h
 qemu-user            command qemu-aarch64

@@ -571,7 +571,7 @@ if (realUrl) {
     await idle(page);
     assert.equal(await text(page, '.assistant .text'), first);
     assert.match(await text(page, '.stats'), /% of the prompt from the cache/);
-    const again = await page.request.get(realUrl, { headers: { 'if-none-match': document_.headers().etag } });
+    const again = await page.request.get(realUrl, { headers: { accept: 'text/html', 'if-none-match': document_.headers().etag } });
     assert.equal(again.status(), 304);
     assert.equal((await page.request.get(`${realUrl}page/0/app.js`)).status(), 404);
     await page.keyboard.press('Alt+KeyM');

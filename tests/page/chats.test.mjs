@@ -138,8 +138,10 @@ test('whatever is imported can be sent and kept', () => {
   }
 });
 test('models of any server', () => {
+  assert.deepEqual([modelOf({ id: 'a' }).think, modelOf({ id: 'a', capabilities: { thinking: true } }).think], ['', 'always']);
+  assert.equal(modelOf({ id: 'a' }, { size: 5 }).memoryBytes, 5);
   assert.equal(modelOf({ id: 'a' }).context, 0);
   assert.equal(modelOf({ id: 'a', meta: { n_ctx: 4096 } }).context, 4096);
-  assert.equal(modelOf({ id: 5, meta: null, slm: null, status: null }).id, '5');
+  assert.equal(modelOf({ id: 5, meta: null, capabilities: null, status: null }).id, '5');
   assert.equal(modelOf({ id: 'a', status: { value: 'loaded' } }).loaded, true);
 });

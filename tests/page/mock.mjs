@@ -20,17 +20,18 @@ export function pageHeaders() {
 
 export const XSS = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>';
 
+const model = (id, title, meta, state, capabilities) => ({
+  id, object: 'model', created: 1, owned_by: 'the slm project', type: 'model', display_name: title, meta,
+  architecture: { input_modalities: ['text'], output_modalities: ['text'] }, capabilities, status: { value: state },
+});
 const MODELS = [
-  {
-    id: 'demo', object: 'model', created: 1, owned_by: 'slm',
-    meta: { n_ctx: 2048, n_ctx_train: 4096, n_params: 1200000, size: 5000000 }, status: { value: 'loaded' },
-    slm: { title: 'slm demo', think: 'switch', tools: true, memory_bytes: 41000000, quant: 'f32' },
-  },
-  {
-    id: 'qwen3-0.6b', object: 'model', created: 1, owned_by: 'Qwen', meta: { n_ctx_train: 40960, n_params: 596049920, size: 639446688 },
-    status: { value: 'unloaded' }, slm: { title: 'Qwen3 0.6B', think: 'switch', tools: true, quant: 'q8_0' },
-  },
-  { id: `evil ${XSS}`, object: 'model', created: 1, owned_by: XSS, status: { value: 'unloaded' }, slm: { title: XSS, quant: XSS } },
+  model('demo', 'slm demo', { n_ctx: 2048, n_ctx_train: 4096, n_params: 4984832, size: 9976944, quantization: null }, 'loaded',
+    { tools: true, thinking: true, thinking_switch: true }),
+  model('qwen3-0.6b', 'Qwen3 0.6B', { n_ctx_train: 40960, n_params: 596049920, size: 639446688, quantization: 'q8_0' }, 'unloaded',
+    { tools: true, thinking: true, thinking_switch: true }),
+  model('jan-v1-4b', 'Jan v1 4B', { n_ctx_train: 262144, n_params: 4022468096, size: 2497280608, quantization: 'q4_k_m' }, 'loading',
+    { tools: true, thinking: true, thinking_switch: false }),
+  model(`evil ${XSS}`, XSS, { quantization: XSS }, 'unloaded', { thinking: false, tools: false }),
 ];
 
 export const LONG = `# Comparing three rivers
@@ -105,6 +106,9 @@ export class Mock {
     }
     if (path === '/v1/models') {
       return this.json(res, 200, { object: 'list', data: MODELS });
+    }
+    if (path === '/api/ps') {
+      return this.json(res, 200, { models: [{ name: 'demo', model: 'demo', size: 295558640 }] });
     }
     if (path === '/v1/chat/completions') {
       let text = '';

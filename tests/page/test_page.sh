@@ -21,7 +21,7 @@ tap() {
     done >"$work/results"
     [ -s "$work/results" ] || result 1 "$* gives results" "$work/tap"
     while read -r status name; do
-        grep -A 30 -F -- "- $name" "$work/tap" | sed -n '2,${/^\(not \)\?ok /q;p}' >"$work/detail"
+        grep -A 30 -F -- "- $name" "$work/tap" | sed -n '2,${/^\(not \)\?ok \|^1\.\./q;p}' >"$work/detail"
         [ "$status" = skip ] || result "$status" "page: $name" "$work/detail"
     done <"$work/results"
 }
@@ -30,7 +30,13 @@ if ! command -v node >/dev/null; then
     skipped 'page in node and in a browser' 'node is not installed'
     finish
 fi
-tap node --test --test-reporter=tap tests/page/*.test.mjs
+# a copy in which node takes the page's files for modules and finds what npm fetched
+tree=$work/tree
+mkdir -p "$tree/src/server" "$tree/tests"
+cp -r src/server/page src/server/page.c "$tree/src/server/"
+cp -r tests/page "$tree/tests/"
+cp tests/page/package.json "$tree/"
+tap node --test --test-reporter=tap "$tree"/tests/page/*.test.mjs
 
 for file in src/server/page/*.js; do
     try "${file##*/} has no way to make markup or code of text" bash -c \
@@ -56,14 +62,11 @@ if ! cmp -s tests/page/package.json "$packages/package.json" || [ ! -d "$package
         finish
     fi
 fi
-# modules are looked for beside the script: it runs from a copy of its folder's layout
-mkdir -p "$work/tree/src/server"
-ln -s "$PWD/src/server/page" "$PWD/src/server/page.c" "$work/tree/src/server/"
-mkdir -p "$work/tree/tests"
-cp -r tests/page "$work/tree/tests/page"
-ln -s "$packages/node_modules" "$work/tree/node_modules"
+ln -s "$packages/node_modules" "$tree/node_modules"
 
 url=
+: >"$work/serve.out"
+: >"$work/serve.err"
 "$slm" serve demo --port 0 >"$work/serve.out" 2>"$work/serve.err" &
 server=$!
 for ((i = 0; i < 100; i++)); do
@@ -73,7 +76,7 @@ for ((i = 0; i < 100; i++)); do
     sleep 0.1
 done
 try 'slm serve says where it is' test -n "$url"
-tap node "$work/tree/tests/page/browser.mjs" "$browser" ${url:+"$url/"}
+tap node "$tree/tests/page/browser.mjs" "$browser" ${url:+"$url/"}
 kill "$server" 2>/dev/null
 wait "$server" 2>/dev/null
 finish

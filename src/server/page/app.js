@@ -1,10 +1,10 @@
 /* app.js - the page at work: sending and stopping, the panels, keys, what is kept. Reads from below to
  * above: start() at the end wires everything to the App. */
 import { Store, newAnswer, newChat, shownAnswer, textOf, textPart, titleOf, wire } from './chats.js';
-import { ServerError, listModels, streamChat } from './client.js';
+import { ServerError, listModels, listRunning, streamChat } from './client.js';
 import { announce, button, byId, copyText, count, el, seconds, Speaker } from './dom.js';
 import { AnswerView, renderChat } from './messages.js';
-import { Models, thinkWords, toolWords } from './models.js';
+import { Models } from './models.js';
 import { Settings } from './settings.js';
 
 const KEY = 'slm.key'; // of sessionStorage: forgotten with the tab
@@ -208,7 +208,7 @@ class App {
     const state = byId('server-state');
     try {
       const rows = await listModels(this.key);
-      this.models.take(rows);
+      this.models.take(rows, await listRunning(this.key));
       this.models.choose(localStorage.getItem('slm.model'));
       state.textContent = rows.length > 0 ? '' : 'The server has no model. slm pull fetches one.';
     } catch (e) {
@@ -260,8 +260,8 @@ class App {
     document.body.classList.toggle('is-empty', empty);
     const facts = !model ? [] : [
       model.context ? `context of ${count(model.context)} tokens` : '',
-      model.think ? { no: 'does not think', always: 'always thinks' }[thinkWords(model)] || 'thinking can be switched' : '',
-      toolWords(model) === 'yes' ? 'calls tools' : '',
+      { no: 'does not think', always: 'always thinks', 'can be switched': 'thinking can be switched' }[model.think],
+      model.tools === 'yes' ? 'calls tools' : '',
     ].filter(Boolean);
     byId('empty-model').textContent = model ? model.title : 'slm';
     byId('empty-facts').textContent = facts.length > 0 ? `${facts.join(', ')}.` : '';

@@ -83,6 +83,16 @@ export async function listModels(key, signal) {
   return Array.isArray(value.data) ? value.data : [];
 }
 
+/* Models in memory with what they take there; a server that does not tell has none. */
+export async function listRunning(key) {
+  try {
+    const value = await (await call('api/ps', {}, key)).json();
+    return Array.isArray(value.models) ? value.models : [];
+  } catch {
+    return [];
+  }
+}
+
 /* One answer. on.head(headers), on.chunk(object) for each piece, on.ping(). Ends when the server says
  * that the answer is complete; throws ServerError, or AbortError after signal. */
 export async function streamChat(body, key, signal, on) {

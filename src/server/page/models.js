@@ -4,36 +4,29 @@ import { bytes, byId, count, el } from './dom.js';
 const numberOf = (...values) => values.find((v) => typeof v === 'number' && v > 0) || 0;
 const textOf = (...values) => values.find((v) => typeof v === 'string' && v !== '') || '';
 
-/* A row of GET /v1/models; what it does not say stays 0 or ''. */
-export function modelOf(row) {
+/* A row of GET /v1/models, and of /api/ps if it is loaded; what they do not say stays 0 or ''. Rows of
+ * other servers have less. */
+export function modelOf(row, running) {
   const meta = row.meta || {};
-  const more = row.slm || {};
-  const state = textOf(row.status && row.status.value, more.state, row.state);
+  const can = row.capabilities || {};
+  const state = textOf(row.status && row.status.value);
   return {
     id: String(row.id),
-    title: textOf(more.title, row.title, row.name, row.id),
-    maker: textOf(more.maker, row.maker, row.owned_by),
-    quant: textOf(more.quant, row.quant, meta.quant),
-    context: numberOf(meta.n_ctx, more.context, row.context, row.context_length),
-    contextMost: numberOf(meta.n_ctx_train, more.context_most, row.context_length),
-    params: numberOf(meta.n_params, more.params),
-    fileBytes: numberOf(meta.size, more.file_bytes),
-    memoryBytes: numberOf(more.memory_bytes, meta.memory_bytes),
-    think: textOf(more.think, more.thinking, row.thinking),
-    tools: more.tools === undefined ? row.tools : more.tools,
+    title: textOf(row.display_name, row.id, String(row.id)),
+    quant: textOf(meta.quantization),
+    context: numberOf(meta.n_ctx, row.max_model_len),
+    contextMost: numberOf(meta.n_ctx_train),
+    params: numberOf(meta.n_params),
+    fileBytes: numberOf(meta.size),
+    memoryBytes: running ? numberOf(running.size) : 0,
+    think: can.thinking === undefined ? '' : !can.thinking ? 'no' : can.thinking_switch ? 'can be switched' : 'always',
+    tools: can.tools === undefined ? '' : can.tools ? 'yes' : 'no',
     state,
     loaded: state === 'loaded',
   };
 }
 
-export const thinkWords = (model) => ({
-  none: 'no', never: 'no', switch: 'can be switched', default_on: 'can be switched', optional: 'can be switched',
-  always: 'always',
-})[model.think] || model.think;
-export const toolWords = (model) =>
-  (model.tools === true ? 'yes' : typeof model.tools === 'string' && model.tools !== '' && model.tools !== 'none'
-    ? 'yes' : model.tools === undefined ? '' : 'no');
-const stateWords = (model) => ({ loaded: 'loaded', loading: 'is being loaded', unloaded: 'on disk' })[model.state] || model.state;
+const stateWords = (model) => ({ loading: 'is being loaded', unloaded: 'on disk' })[model.state] || model.state;
 const paramWords = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(1)} B` : n >= 1e6 ? `${Math.round(n / 1e6)} M` : count(n));
 
 export class Models {
@@ -48,9 +41,10 @@ export class Models {
     return this.list.find((model) => model.id === this.select.value) || null;
   }
 
-  take(rows) {
+  /* running: rows of /api/ps */
+  take(rows, running = []) {
     const before = this.select.value;
-    this.list = rows.map(modelOf);
+    this.list = rows.map((row) => modelOf(row, running.find((one) => one.model === row.id)));
     this.select.replaceChildren(...this.list.map((model) =>
       el('option', { value: model.id }, model.id + (model.state === 'loading' ? ' (is being loaded)' : ''))));
     this.select.disabled = this.list.length === 0;
@@ -81,8 +75,8 @@ export class Models {
           model.title !== model.id ? el('span', { class: 'under' }, model.title) : null),
         cell('Size', size),
         cell('Context', context),
-        cell('Thinking', thinkWords(model)),
-        cell('Tools', toolWords(model)),
+        cell('Thinking', model.think),
+        cell('Tools', model.tools),
         cell('State', stateWords(model)),
         cell('Memory', model.memoryBytes ? bytes(model.memoryBytes) : ''),
         el('td', {}, el('button', {
