@@ -223,19 +223,30 @@ void api_reply_prompt(struct api_reply *r, size_t p, const slm_choice *choice) {
         logprobs_text(r, &r->prompts[p].logprobs, choice);
 }
 
+/* White space between the thinking and the answer belongs to neither. */
+static bool is_gap(const struct api_reply *r, const struct api_candidate *c, int32_t id) {
+    size_t n = 0, i = 0;
+    const char *s = r->facts->token != NULL ? r->facts->token(r->facts->user, id, &n) : NULL;
+    while (s != NULL && i < n && strchr(" \t\r\n", s[i]) != NULL && s[i] != '\0')
+        i++;
+    return c->thought && !c->answered && i == n;
+}
+
 /* Chat: tokens of the answer alone, as reasoning has no place for them. Completions: every id, the stop id
  * too, so that there is one for each that was computed. */
 void api_reply_choice(struct api_reply *r, size_t i, const slm_choice *choice) {
-    struct api_logprobs *l = &r->candidates[i].logprobs;
+    struct api_candidate *c = &r->candidates[i];
+    struct api_logprobs *l = &c->logprobs;
     if (r->call->return_tokens && !choice->stop)
-        put_int(&r->candidates[i].ids, NULL, choice->id);
+        put_int(&c->ids, NULL, choice->id);
+    c->thought = c->thought || choice->part == SLM_PART_REASONING;
     if (!r->call->logprobs || r->call->score_only)
         return;
     if (r->call->route->shape == &shape_completions) {
         if (r->call->echo && l->n_characters == 0)
             l->n_characters = r->prompts[i / r->call->choices].logprobs.n_characters;
         logprobs_text(r, l, choice);
-    } else if (!choice->stop && choice->part != SLM_PART_REASONING) {
+    } else if (!choice->stop && choice->part != SLM_PART_REASONING && !is_gap(r, c, choice->id)) {
         logprobs_chat(r, l, choice);
     }
 }
@@ -248,6 +259,8 @@ void api_reply_text(struct api_reply *r, size_t i, enum slm_part part, const cha
     struct api_candidate *c = &r->candidates[i];
     if (n == 0 || r->call->score_only)
         return;
+    c->thought = c->thought || part == SLM_PART_REASONING;
+    c->answered = c->answered || part == SLM_PART_ANSWER;
     if (r->call->stream && r->call->route->shape->text != NULL)
         r->call->route->shape->text(r, i, part, text, n);
     if (kept(r))

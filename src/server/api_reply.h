@@ -31,6 +31,7 @@ struct api_candidate {
     struct buf ids;       /* that were chosen, where the call wants them */
     struct buf given;     /* Responses: log-probabilities of the item that is open */
     struct buf items;     /* Responses: output items that are complete, comma between them */
+    bool thought, answered; /* reasoning, and text of the answer, have come */
     bool started, done;
     slm_result result;
     struct api_spent spent;
