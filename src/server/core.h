@@ -59,7 +59,7 @@ bool watch_start(struct watch *w, struct server *s);
 void watch_stop(struct watch *w);
 /* May this peer have another connection? Counts nothing: watch_add does. */
 bool watch_allows(struct watch *w, const struct sockaddr *peer);
-struct connection *watch_add(struct watch *w, int fd, const struct sockaddr *peer, socklen_t n);
+struct connection *watch_add(struct watch *w, int fd, const struct sockaddr *peer);
 void watch_remove(struct watch *w, struct connection *c);
 void watch_phase(struct watch *w, struct connection *c, enum connection_phase phase,
                  struct exchange *x);
@@ -231,7 +231,9 @@ struct served_model {
     size_t n_waiting, waiting_tokens, n_running; /* exchanges that wait; their tokens; lanes in places */
     struct exchange *running; /* the thread's own: those with a lane that has or had a place */
     struct lane **placed;     /* [places] */
-    bool stop, stepping;
+    bool stop;
+    bool stepping; /* a pass is at hand */
+    bool all_left; /* which was told to stop, because nobody waits for what runs */
     _Atomic uint64_t step_ns; /* when the pass at hand began; 0: none */
     struct pace pace;
     _Atomic uint64_t prompt_tokens, output_tokens;

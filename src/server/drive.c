@@ -383,9 +383,18 @@ static void pass(struct served_model *m) {
     if (n == 0)
         return;
     uint64_t start = clock_ns();
+    pthread_mutex_lock(&m->lock);
+    m->stepping = true;
+    pthread_mutex_unlock(&m->lock);
     atomic_store(&m->step_ns, start);
     slm_batch_step(m->batch);
     atomic_store(&m->step_ns, 0);
+    pthread_mutex_lock(&m->lock);
+    bool again = m->all_left;
+    m->stepping = m->all_left = false;
+    pthread_mutex_unlock(&m->lock);
+    if (again) /* the next step ends what runs, so it must come before others get places */
+        slm_batch_step(m->batch);
     atomic_fetch_add(&meter->steps, 1);
     atomic_fetch_add(&meter->step_rows, n);
     atomic_fetch_add(&meter->step_ns, clock_ns() - start);
@@ -428,14 +437,16 @@ void drive_wake(struct served_model *m) {
 
 bool drive_admit(struct served_model *m, struct exchange *x, struct api_error *e) {
     const struct server_options *o = &m->server->options;
-    bool free_place, admitted = false;
+    bool admitted = false;
     pthread_mutex_lock(&m->lock);
-    free_place = m->n_running + m->n_waiting < m->places;
+    /* who waits for a place that is free already waits for the pass at hand only */
+    size_t free_places = m->places - m->n_running;
+    bool must_wait = m->n_waiting >= free_places;
     if (m->stop) {
         api_fail(e, 503, "model_unloading", NULL, "the model is being unloaded");
         e->retry_ms = PACE_UNKNOWN_MS;
-    } else if (!free_place && (m->n_waiting >= o->queue ||
-                               m->waiting_tokens + x->waiting_tokens > o->queue_tokens)) {
+    } else if (must_wait && (m->n_waiting - free_places >= o->queue ||
+                             m->waiting_tokens + x->waiting_tokens > o->queue_tokens)) {
         uint32_t ms = pace_wait_ms(&m->pace, 1 + m->n_waiting / 4, clock_ns());
         api_fail(e, 429, "server_overloaded", NULL,
                  "%zu requests with %zu tokens wait, at most %u with %llu may", m->n_waiting,
@@ -458,11 +469,23 @@ bool drive_admit(struct served_model *m, struct exchange *x, struct api_error *e
     return admitted;
 }
 
+/* With the lock held: whether all that runs is for clients that have left. */
+static bool all_left(const struct served_model *m) {
+    for (uint32_t i = 0; i < m->places; i++)
+        if (m->placed[i] && goes_on(m->placed[i]->exchange))
+            return false;
+    return true;
+}
+
 void drive_cancel(struct served_model *m, struct exchange *x) {
     pthread_mutex_lock(&m->lock);
     for (uint32_t i = 0; m->batch && i < m->places; i++)
         if (m->placed[i] && m->placed[i]->exchange == x && m->placed[i]->request != 0)
             slm_batch_cancel(m->batch, m->placed[i]->request);
+    if (m->stepping && !m->all_left && all_left(m)) {
+        m->all_left = true;
+        slm_batch_cancel(m->batch, 0); /* the pass at hand need not end either */
+    }
     pthread_cond_signal(&m->more);
     pthread_mutex_unlock(&m->lock);
 }

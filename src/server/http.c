@@ -533,8 +533,7 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **context,
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     atomic_fetch_add(&s->meter.connections_total, 1);
     if (fd)
-        *context = watch_add(&s->watch, fd->connect_fd, peer ? peer->client_addr : NULL,
-                             sizeof(struct sockaddr_in6));
+        *context = watch_add(&s->watch, fd->connect_fd, peer ? peer->client_addr : NULL);
 }
 
 static enum MHD_Result on_accept(void *cls, const struct sockaddr *peer, socklen_t n) {

@@ -62,7 +62,7 @@ bool watch_allows(struct watch *w, const struct sockaddr *peer) {
 
 /* ------------------------------------------------------------------ the list */
 
-struct connection *watch_add(struct watch *w, int fd, const struct sockaddr *peer, socklen_t n) {
+struct connection *watch_add(struct watch *w, int fd, const struct sockaddr *peer) {
     struct connection *c = calloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
@@ -70,7 +70,9 @@ struct connection *watch_add(struct watch *w, int fd, const struct sockaddr *pee
     c->phase = CONNECTION_HEAD;
     c->since_ns = clock_ns();
     if (peer)
-        memcpy(&c->peer, peer, n < sizeof c->peer ? n : sizeof c->peer);
+        memcpy(&c->peer, peer, peer->sa_family == AF_INET6  ? sizeof(struct sockaddr_in6)
+                               : peer->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+                                                            : sizeof(sa_family_t));
     pthread_mutex_lock(&w->lock);
     c->next = w->first;
     if (w->first)
