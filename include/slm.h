@@ -218,6 +218,7 @@ typedef struct slm_info {
     const char *tools;  /* how the model is told of tools and calls them: "hermes", "smollm3", "phi4", "gemma-prompt"; NULL: not at all */
     const char *chat_template;       /* its text; NULL: none */
     const char *bos_text, *eos_text; /* as templates see them; NULL: unknown */
+    int32_t image_token; /* the vendor's id at the place of each row of an image; -1: it sees none */
 } slm_info;
 /* Pointers live as long as the engine. */
 SLM_API slm_err slm_engine_info(const slm_engine *engine, slm_info *out);
@@ -354,6 +355,10 @@ SLM_API slm_err slm_image_open(const slm_engine *engine, const slm_picture *pict
 /* The same from pixel values in -1..1, float [3][side][side], side as the tower wants it. */
 SLM_API slm_err slm_image_open_pixels(const slm_engine *engine, const float *pixels, const slm_image_options *options,
                                       slm_image **out, slm_why *why);
+/* The same from picture i of an NPY file of float32 [n, 3, side, side], for checking; *n (may be NULL) gets
+ * how many it has. */
+SLM_API slm_err slm_image_open_npy(const slm_engine *engine, const char *path, size_t i,
+                                   const slm_image_options *options, slm_image **out, size_t *n, slm_why *why);
 /* After every prompt, session and answer that has its ids. */
 SLM_API void slm_image_close(slm_image *image);
 /* Pointers live as long as the image. */

@@ -244,6 +244,8 @@ int model_open(struct cli *c, const char *name, unsigned need, unsigned want, st
 /* Opens a session in the context of --context, or the default. Exit code. */
 int model_session(struct cli *c, struct loaded *m);
 void model_close(struct loaded *m);
+/* Its session alone: before images that the session holds are let go. */
+void model_session_close(struct loaded *m);
 /* Options of a plan or session as the command line has them, context and max_bytes left 0. */
 slm_session_options session_options(const struct cli *c);
 /* slm_engine_open for what find_model found, the built-in model included. */
@@ -321,6 +323,21 @@ void add_receipt(json_t *into, const struct cli *c, const struct loaded *m, cons
 const char *finish_name(enum slm_finish finish);
 /* Words on an answer that ended early, for standard error; nothing when it ended by itself. */
 void note_finish(const struct cli *c, const struct loaded *m, const slm_result *r);
+
+/* ---- images.c: pictures for a model ---- */
+struct shown {
+    slm_image **list; /* [n] */
+    size_t n;
+    struct progress progress;
+    struct cli *cli;
+};
+/* Decodes a file and lets the model see it: appended to the list. Exit code after a report. */
+int show_picture(struct cli *c, const struct loaded *m, const char *path, struct shown *s);
+/* All of --image, and of --pixels. */
+int show_given(struct cli *c, const struct loaded *m, struct shown *s);
+void shown_free(struct shown *s);
+/* The mmproj*.gguf beside a GGUF model, if there is exactly one. Returns owned, or NULL. */
+char *tower_beside(const char *model);
 
 /* ---- cmd_chat.c ---- */
 int chat_with(struct cli *c, const char *model); /* also what `slm` alone ends in */

@@ -66,7 +66,8 @@ static int read_ids(struct cli *c, const struct loaded *m, int32_t **out, size_t
         return code;
     int32_t *ids = keep(malloc(*n * sizeof *ids));
     for (size_t i = 0; i < *n && code == EXIT_DONE; i++) {
-        if (wide[i] < 0 || (uint64_t)wide[i] >= m->info.vocab)
+        bool image = wide[i] == m->info.image_token && wide[i] >= 0;
+        if (!image && (wide[i] < 0 || (uint64_t)wide[i] >= m->info.vocab))
             code = report(c, EXIT_USAGE, "E_ARG", NULL,
                           "id %lld at position %zu is outside the vocabulary of %u",
                           (long long)wide[i], i, m->info.vocab);
@@ -79,6 +80,37 @@ static int read_ids(struct cli *c, const struct loaded *m, int32_t **out, size_t
         return code;
     }
     *out = ids;
+    return EXIT_DONE;
+}
+
+/* Each run of as many image ids as an image has rows becomes the ids of the next image. */
+static int put_images(struct cli *c, const struct loaded *m, const struct shown *s, int32_t *ids,
+                      size_t n) {
+    slm_image_info info = { .size = sizeof info };
+    size_t image = 0;
+    uint32_t view = 0, tokens = 0, places = 0;
+    slm_image_side(m->engine, &tokens);
+    for (size_t i = 0; tokens > 0 && i < n; i++) {
+        if (ids[i] != m->info.image_token)
+            continue;
+        size_t run = 1;
+        while (run < tokens && i + run < n && ids[i + run] == m->info.image_token)
+            run++;
+        if (run < tokens)
+            return report_usage(c, NULL, "%zu image ids at position %zu, an image has %u", run, i,
+                                tokens);
+        places++;
+        if (image < s->n) {
+            slm_image_get(s->list[image], &info);
+            memcpy(ids + i, info.ids + (size_t)view * tokens, tokens * sizeof *ids);
+            view = view + 1 < info.views ? view + 1 : 0;
+            image += view == 0;
+        }
+        i += tokens - 1;
+    }
+    if (image < s->n || (s->n > 0 && view > 0) || (places > 0 && s->n == 0))
+        return report_usage(c, "--image FILE\n--pixels FILE.npy",
+                            "the ids have places for %u images, %zu were given", places, s->n);
     return EXIT_DONE;
 }
 
@@ -186,6 +218,7 @@ static int logits(struct cli *c, struct loaded *m, const struct job *job) {
 int cmd_logits(struct cli *c) {
     struct loaded m = { 0 };
     struct job job = { .all = opt_word(c, OPT_ROWS, 0) == 0, .hidden = opt_set(c, OPT_HIDDEN) };
+    struct shown shown = { 0 };
     int32_t *ids = NULL;
     size_t *sizes = NULL;
     if (!opt_set(c, OPT_IDS))
@@ -194,6 +227,10 @@ int cmd_logits(struct cli *c) {
     int code = model_open(c, c->options.args[0], SLM_WEIGHTS, SLM_WEIGHTS, &m);
     if (code == EXIT_DONE)
         code = read_ids(c, &m, &ids, &job.n);
+    if (code == EXIT_DONE)
+        code = show_given(c, &m, &shown);
+    if (code == EXIT_DONE)
+        code = put_images(c, &m, &shown, ids, job.n);
     if (code == EXIT_DONE) {
         job.ids = ids;
         job.sizes = sizes = chunk_sizes(c, job.n, &job.n_chunks, &job.largest);
@@ -201,6 +238,8 @@ int cmd_logits(struct cli *c) {
     }
     free(sizes);
     free(ids);
+    model_session_close(&m);
+    shown_free(&shown);
     model_close(&m);
     return code;
 }

@@ -71,7 +71,18 @@ static void print_json(struct cli *c, const struct loaded *m, const struct speak
     out_json(&c->out, doc, false);
 }
 
-static int answer(struct cli *c, struct loaded *m, json_t *messages, const struct asking *a) {
+/* The pictures of --image stand before the text of the prompt. */
+static void add_pictures(json_t *message, size_t n) {
+    json_t *parts = keep_json(json_array());
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(parts, keep_json(json_pack("{s:s}", "type", "image")));
+    json_array_append_new(parts, keep_json(json_pack("{s:s, s:O}", "type", "text", "text",
+                                                     json_object_get(message, "content"))));
+    json_object_set_new(message, "content", parts);
+}
+
+static int answer(struct cli *c, struct loaded *m, json_t *messages, const struct asking *a,
+                  const struct shown *shown) {
     enum think_choice think = think_option(c);
     slm_generate_options o;
     slm_prompt *prompt;
@@ -79,6 +90,10 @@ static int answer(struct cli *c, struct loaded *m, json_t *messages, const struc
     slm_why why;
     struct speaker s;
     int code = answer_options(c, m, think, &o);
+    o.render.images = (const slm_image *const *)shown->list;
+    o.render.n_images = shown->n;
+    if (shown->n > 0)
+        add_pictures(json_array_get(messages, json_array_size(messages) - 1), shown->n);
     if (code == EXIT_DONE)
         code = prompt_of(c, m, messages, think, a, &o, &prompt);
     if (code != EXIT_DONE)
@@ -109,6 +124,7 @@ static int answer(struct cli *c, struct loaded *m, json_t *messages, const struc
 static int run(struct cli *c, const struct buf *prompt, struct loaded *m) {
     json_t *messages = keep_json(json_array());
     struct asking a = { 0 };
+    struct shown shown = { 0 };
     const char *system = opt_text(c, OPT_SYSTEM);
     int code = EXIT_DONE;
     if ((system && !add_message(c, messages, "system", system, strlen(system))) ||
@@ -124,10 +140,14 @@ static int run(struct cli *c, const struct buf *prompt, struct loaded *m) {
         code = model_session(c, m);
     if (code == EXIT_DONE) {
         note_model(c, m);
-        code = answer(c, m, messages, &a);
+        code = show_given(c, m, &shown);
     }
+    if (code == EXIT_DONE)
+        code = answer(c, m, messages, &a, &shown);
     asking_free(&a);
     json_decref(messages);
+    model_session_close(m);
+    shown_free(&shown);
     model_close(m);
     return code;
 }

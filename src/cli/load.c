@@ -173,11 +173,22 @@ int model_open(struct cli *c, const char *name, unsigned need, unsigned want, st
     o.user = m;
     char *packed = opt_set(c, OPT_NO_PACKED_CACHE) ? NULL : home_path("packed");
     o.packed_dir = packed;
+    char *beside = want & SLM_WEIGHTS ? tower_beside(m->found.path) : NULL;
+    bool asked = opt_set(c, OPT_MMPROJ);
+    o.vision = asked ? opt_text(c, OPT_MMPROJ) : beside;
     uint64_t start = clock_ns();
     progress_start(&m->progress, &c->term, c->quiet, "load", "B");
     slm_err err = open_found(&m->found, &o, &m->engine, &why);
+    if (err != SLM_OK && beside && !asked) { /* perhaps it is another model's */
+        slm_why first = why;
+        o.vision = NULL;
+        err = open_found(&m->found, &o, &m->engine, &why);
+        if (err == SLM_OK)
+            note(c, "%s is not used: %s", beside, first.message);
+    }
     progress_end(&m->progress);
     free(packed);
+    free(beside);
     m->load_ns = clock_ns() - start;
     if (err != SLM_OK) {
         bool no_template = err == SLM_E_NOTFOUND && (need & SLM_TEMPLATE) && (want & SLM_WEIGHTS);
@@ -264,16 +275,20 @@ int model_session(struct cli *c, struct loaded *m) {
     return EXIT_DONE;
 }
 
-void model_close(struct loaded *m) {
+void model_session_close(struct loaded *m) {
     signals_watch(NULL);
-    if (m->session)
-        slm_session_close(m->session);
+    slm_session_close(m->session);
+    m->session = NULL;
+}
+
+void model_close(struct loaded *m) {
+    model_session_close(m);
     slm_session_close(m->draft);
     slm_engine_close(m->draft_engine);
     slm_engine_close(m->engine);
     found_free(&m->draft_found);
     found_free(&m->found);
-    m->session = m->draft = NULL;
+    m->draft = NULL;
     m->engine = m->draft_engine = NULL;
 }
 

@@ -267,16 +267,27 @@ uint32_t slm_image_side(const slm_engine *e, uint32_t *tokens) {
     return e->images != NULL ? e->images->v.image : 0;
 }
 
+/* A known model that does. */
+static const char *seeing_model(void) {
+    for (size_t i = 0; models_all[i] != NULL; i++)
+        if (models_all[i]->vision.image > 0)
+            return models_all[i]->name;
+    return "none of the known models";
+}
+
 static slm_err make(const slm_engine *e, const slm_image_options *given, slm_image_options *o,
                     slm_image **out, slm_why *why) {
     *out = NULL;
     *o = slm_image_default();
     TRY(options_copy(o, sizeof *o, given, why));
+    if (e->images == NULL && e->has_facts && e->facts.m.vision.image > 0)
+        return fail(why, SLM_E_STATE, SLM_NO_OFFSET,
+                    "%s sees images with its image tower, a file of its own (mmproj) that was not "
+                    "given",
+                    e->name);
     if (e->images == NULL)
-        return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "%s does not see images%s", e->name,
-                    e->has_facts && e->facts.m.vision.image > 0
-                        ? ": its image tower is in a file of its own (mmproj), which was not given"
-                        : "");
+        return fail(why, SLM_E_STATE, SLM_NO_OFFSET, "%s does not see images; %s does", e->name,
+                    seeing_model());
     *out = mem_zalloc(&e->hooks, 1, sizeof **out);
     if (*out == NULL)
         return fail_nomem(why, "image", sizeof **out);
@@ -314,6 +325,33 @@ slm_err slm_image_open_pixels(const slm_engine *e, const float *pixels,
     TRY(make(e, options, &o, &image, why));
     const struct telling t = { &o, 0, 1 };
     return finish(image, open_view(image, pixels, &t, why), start, out, why);
+}
+
+slm_err slm_image_open_npy(const slm_engine *e, const char *path, size_t i,
+                           const slm_image_options *options, slm_image **out, size_t *n,
+                           slm_why *why) {
+    struct mapping m;
+    const float *data;
+    uint32_t n_dims, side = slm_image_side(e, NULL);
+    uint64_t dims[MAX_DIMS];
+    slm_image_options o;
+    slm_image *none;
+    *out = NULL;
+    TRY(make(e, options, &o, &none, why));
+    slm_image_close(none);
+    TRY(npy_map_f32(path, &m, &data, &n_dims, dims, why));
+    slm_err err = SLM_OK;
+    if (n_dims != 4 || dims[1] != 3 || dims[2] != side || dims[3] != side)
+        err = fail(why, SLM_E_FORMAT, SLM_NO_OFFSET, "%s is not [n, 3, %u, %u]", path, side, side);
+    else if (i >= dims[0])
+        err = fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%s has %llu pictures, not %zu", path,
+                   (unsigned long long)dims[0], i + 1);
+    else
+        err = slm_image_open_pixels(e, data + i * 3 * side * side, options, out, why);
+    if (err == SLM_OK && n != NULL)
+        *n = (size_t)dims[0];
+    file_unmap(&m);
+    return err;
 }
 
 static slm_err open_views(slm_image *image, const slm_picture *p, const slm_image_options *o,

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/reader.h"
+#include "session/image.h"
 #include "session/constraint.h"
 #include "session/runner.h"
 
@@ -36,7 +37,7 @@ static void info_numbers(const struct model *m, slm_info *i) {
 
 slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
     slm_info i = {
-        .size = out->size, .bos = -1, .name = e->name, .container = e->container, .types = e->types
+        .size = out->size, .bos = -1, .image_token = -1, .name = e->name, .container = e->container, .types = e->types
     };
     i.isa = isa_name(kernels_isa(e->kernels));
     i.parts = (e->tokenizer != NULL ? SLM_TOKENIZER : 0u) | (e->chat != NULL ? SLM_TEMPLATE : 0u) |
@@ -50,6 +51,8 @@ slm_err slm_engine_info(const slm_engine *e, slm_info *out) {
         i.trust = f->trust == TRUST_VERIFIED ? "verified" : "derived, not verified";
         i.think =
             e->think_open >= 0 || e->tokenizer == NULL ? think_public(f->m.think) : SLM_THINK_NONE;
+        if (e->images != NULL)
+            i.image_token = image_vision(e->images)->soft;
         i.has_vision = e->images != NULL || (f->has_vision && !e->bound);
     }
     i.tools = dialect_name(dialect_of(e));
