@@ -335,6 +335,8 @@ struct shown {
 int show_picture(struct cli *c, const struct loaded *m, const char *path, struct shown *s);
 /* All of --image, and of --pixels. */
 int show_given(struct cli *c, const struct loaded *m, struct shown *s);
+/* An array: how many views and tokens each takes, whether it was known already, or the time it took. */
+json_t *shown_receipt(const struct shown *s);
 void shown_free(struct shown *s);
 /* The mmproj*.gguf beside a GGUF model, if there is exactly one. Returns owned, or NULL. */
 char *tower_beside(const char *model);

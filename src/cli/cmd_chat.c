@@ -18,6 +18,9 @@ struct chat {
     const char *model_name; /* as the user wrote it; what --resume looks for */
     json_t *messages;
     struct asking asking;
+    json_t *pictures; /* files that go with the next message */
+    struct shown shown[2]; /* of this turn and of the one before, in turns */
+    bool which;
     char *system; /* owned or NULL */
     enum think_choice think;
     uint32_t think_budget; /* 0: none */
@@ -85,13 +88,44 @@ static int load(struct chat *chat, int64_t id, bool take_system) {
 
 /* ------------------------------------------------------------------ one turn */
 
+/* The message as the model is given it: pictures before its text. */
+static json_t *with_pictures(json_t *message) {
+    const json_t *pictures = json_object_get(message, "pictures");
+    size_t n = json_array_size(pictures);
+    if (n == 0)
+        return json_incref(message);
+    json_t *copy = keep_json(json_copy(message)), *parts = keep_json(json_array());
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(parts, keep_json(json_pack("{s:s}", "type", "image")));
+    json_array_append_new(parts, keep_json(json_pack("{s:s, s:O}", "type", "text", "text",
+                                                     json_object_get(message, "content"))));
+    json_object_del(copy, "pictures");
+    json_object_set_new(copy, "content", parts);
+    return copy;
+}
+
 static json_t *turn_messages(const struct chat *chat) {
     json_t *all = keep_json(json_array());
     if (chat->system)
         json_array_append_new(
             all, keep_json(json_pack("{s:s, s:s}", "role", "system", "content", chat->system)));
-    json_array_extend(all, chat->messages);
+    size_t i;
+    json_t *message;
+    json_array_foreach(chat->messages, i, message)
+        json_array_append_new(all, with_pictures(message));
     return all;
+}
+
+/* Opens the pictures of all messages again: what the engine remembers costs nothing. */
+static int show_history(struct chat *chat, struct shown *s) {
+    size_t i, j;
+    json_t *message, *path;
+    int code = EXIT_DONE;
+    json_array_foreach(chat->messages, i, message)
+        json_array_foreach(json_object_get(message, "pictures"), j, path)
+            if (code == EXIT_DONE)
+                code = show_picture(chat->c, &chat->m, json_string_value(path), s);
+    return code;
 }
 
 static void keep_answer(struct chat *chat, const struct speaker *s, const slm_result *r) {
@@ -125,14 +159,21 @@ static void print_turn_json(struct chat *chat, const struct speaker *s, const sl
 static slm_err ask(struct chat *chat, struct speaker *s, slm_result *r, slm_why *why, int *code) {
     slm_generate_options o;
     slm_prompt *prompt;
+    struct shown *shown = &chat->shown[!chat->which];
     *code = answer_options(chat->c, &chat->m, chat->think, &o);
     if (*code != EXIT_DONE)
         return SLM_OK;
     json_t *messages = turn_messages(chat);
-    *code = prompt_of(chat->c, &chat->m, messages, chat->think, &chat->asking, &o, &prompt);
+    *code = show_history(chat, shown);
+    o.render.images = (const slm_image *const *)shown->list;
+    o.render.n_images = shown->n;
+    if (*code == EXIT_DONE)
+        *code = prompt_of(chat->c, &chat->m, messages, chat->think, &chat->asking, &o, &prompt);
     json_decref(messages);
-    if (*code != EXIT_DONE)
+    if (*code != EXIT_DONE) {
+        shown_free(shown);
         return SLM_OK;
+    }
     o.prompt = prompt;
     o.think_budget = chat->think_budget;
     o.on_text = speaker_text;
@@ -144,6 +185,8 @@ static slm_err ask(struct chat *chat, struct speaker *s, slm_result *r, slm_why 
     slm_err err = slm_chat(chat->m.session, NULL, 0, &o, r, why);
     signals_idle();
     slm_prompt_free(prompt);
+    chat->which = !chat->which; /* the session may still hold the ones of the turn before until now */
+    shown_free(&chat->shown[!chat->which]);
     return err;
 }
 
@@ -156,6 +199,11 @@ static void turn(struct chat *chat, const char *text, size_t n) {
     if (!add_message(c, chat->messages, "user", text, n)) {
         chat->failed = EXIT_COULD_NOT;
         return;
+    }
+    if (chat->pictures) {
+        json_object_set_new(json_array_get(chat->messages, json_array_size(chat->messages) - 1),
+                            "pictures", chat->pictures);
+        chat->pictures = NULL;
     }
     speaker_init(&s, c, !c->json);
     slm_err err = ask(chat, &s, &r, &why, &code);
@@ -189,6 +237,7 @@ static void show_help(struct chat *chat) {
              "/save NAME        give this conversation a name\n"
              "/load NAME        go on with another one, by name or number\n"
              "/list             the saved conversations\n"
+             "/image FILE       shows a picture with the next message\n"
              "/stats            tokens, speed and context of the last answer\n"
              "/help  /quit      Ctrl-C stops an answer, Ctrl-D leaves\n"
              "A line ending in \\ goes on; lines between two lines of \"\"\" are one message;\n"
@@ -341,6 +390,25 @@ static void store_command(struct chat *chat, const char *name, const char *rest)
     }
 }
 
+/* /image FILE: looked at now, so that a bad one is known before the question is typed. */
+static void take_picture(struct chat *chat, const char *path) {
+    struct shown *s = &chat->shown[chat->which];
+    if (!path[0]) {
+        note(chat->c, "/image FILE shows a picture with the next message");
+        return;
+    }
+    if (show_picture(chat->c, &chat->m, path, s) != EXIT_DONE)
+        return;
+    char *whole = realpath(path, NULL); /* the conversation may go on from another folder */
+    json_t *name = json_string(whole ? whole : path);
+    free(whole);
+    if (!chat->pictures)
+        chat->pictures = keep_json(json_array());
+    if (name)
+        json_array_append_new(chat->pictures, name);
+    note(chat->c, name ? "goes with your next message" : "its name is no UTF-8, it cannot be kept");
+}
+
 static void command(struct chat *chat, const char *text) {
     char name[16];
     size_t n = strcspn(text, " \t");
@@ -361,6 +429,8 @@ static void command(struct chat *chat, const char *text) {
     } else if (strcmp(name, "reset") == 0) {
         forget(chat);
         note(chat->c, "a new conversation");
+    } else if (strcmp(name, "image") == 0) {
+        take_picture(chat, rest);
     } else if (strcmp(name, "stats") == 0) {
         show_stats(chat);
     } else if (strcmp(name, "save") == 0 || strcmp(name, "load") == 0 ||
@@ -456,9 +526,13 @@ int chat_with(struct cli *c, const char *model) {
     if (code == EXIT_DONE)
         code = talk(&chat);
     json_decref(chat.messages);
+    json_decref(chat.pictures);
     asking_free(&chat.asking);
     free(chat.system);
     store_close(chat.store);
+    model_session_close(&chat.m);
+    shown_free(&chat.shown[0]);
+    shown_free(&chat.shown[1]);
     model_close(&chat.m);
     return code;
 }

@@ -60,7 +60,7 @@ static json_t *text_or_null(const struct buf *b) {
 }
 
 static void print_json(struct cli *c, const struct loaded *m, const struct speaker *s,
-                       const slm_result *r) {
+                       const slm_result *r, const struct shown *shown) {
     json_t *doc = keep_json(json_object());
     json_t *answer = s->answer.len ? text_or_null(&s->answer) : json_string("");
     json_object_set_new(doc, "answer", keep_json(answer));
@@ -68,6 +68,8 @@ static void print_json(struct cli *c, const struct loaded *m, const struct speak
     if (json_array_size(s->calls) > 0)
         json_object_set(doc, "tool_calls", s->calls);
     add_receipt(doc, c, m, r);
+    if (shown->n > 0)
+        json_object_set_new(json_object_get(doc, "receipt"), "images", shown_receipt(shown));
     out_json(&c->out, doc, false);
 }
 
@@ -113,7 +115,7 @@ static int answer(struct cli *c, struct loaded *m, json_t *messages, const struc
         code = report_answer(c, m, err, &why, r.prompt_tokens);
     } else {
         if (c->json)
-            print_json(c, m, &s, &r);
+            print_json(c, m, &s, &r, shown);
         note_finish(c, m, &r);
         code = interrupted() ? EXIT_INTERRUPTED : EXIT_DONE;
     }

@@ -145,6 +145,20 @@ int show_given(struct cli *c, const struct loaded *m, struct shown *s) {
     return code;
 }
 
+json_t *shown_receipt(const struct shown *s) {
+    json_t *list = keep_json(json_array());
+    for (size_t i = 0; i < s->n; i++) {
+        slm_image_info info = { .size = sizeof info };
+        slm_image_get(s->list[i], &info);
+        json_array_append_new(
+            list, keep_json(json_pack("{s:I, s:I, s:b, s:f}", "views", (json_int_t)info.views,
+                                      "tokens", (json_int_t)info.views * info.tokens, "cached",
+                                      (int)info.cached, "encode_ms",
+                                      (double)info.encode_ns / 1e6)));
+    }
+    return list;
+}
+
 void shown_free(struct shown *s) {
     for (size_t i = 0; i < s->n; i++)
         slm_image_close(s->list[i]);

@@ -13,7 +13,7 @@
 
 #include "cli/cli.h"
 
-enum { STORE_VERSION = 2, WAIT_MS = 10000 };
+enum { STORE_VERSION = 3, WAIT_MS = 10000 };
 
 struct store {
     sqlite3 *db;
@@ -33,6 +33,8 @@ static const char *const migrations[STORE_VERSION] = {
     "CREATE INDEX conversation_changed ON conversation(changed);",
     /* calls of tools, a JSON array */
     "ALTER TABLE message ADD COLUMN calls TEXT;",
+    /* files that go with it, a JSON array */
+    "ALTER TABLE message ADD COLUMN pictures TEXT;",
 };
 
 const char *store_error(struct store *s) {
@@ -194,10 +196,13 @@ static void append_row(json_t *messages, sqlite3_stmt *st) {
         if (value)
             json_object_set_new(m, keys[i], value);
     }
-    const char *calls = (const char *)sqlite3_column_text(st, 4);
-    json_t *list = calls ? json_loads(calls, 0, NULL) : NULL;
-    if (list)
-        json_object_set_new(m, "tool_calls", list);
+    static const char *const lists[] = { "tool_calls", "pictures" };
+    for (int i = 0; i < 2; i++) {
+        const char *text = (const char *)sqlite3_column_text(st, 4 + i);
+        json_t *list = text ? json_loads(text, 0, NULL) : NULL;
+        if (list)
+            json_object_set_new(m, lists[i], list);
+    }
     json_array_append_new(messages, m);
 }
 
@@ -212,7 +217,7 @@ bool store_load(struct store *s, int64_t id, json_t *messages, char **model, cha
         *system = column_copy(st, 1);
     }
     sqlite3_finalize(st);
-    st = ok ? prepare(s, "SELECT role, content, reasoning, finish, calls FROM message WHERE conversation "
+    st = ok ? prepare(s, "SELECT role, content, reasoning, finish, calls, pictures FROM message WHERE conversation "
                          "= ?1 ORDER BY position")
             : NULL;
     if (st)
@@ -254,11 +259,17 @@ static bool touch_conversation(struct store *s, const char *model, const char *s
     return finish(st);
 }
 
+static void bind_list(sqlite3_stmt *st, int at, const json_t *list) {
+    char *text = list ? keep(json_dumps(list, JSON_COMPACT)) : NULL;
+    bind_text(st, at, text);
+    free(text);
+}
+
 static bool insert_message(struct store *s, int64_t id, size_t position, const json_t *m,
                            int64_t now) {
     sqlite3_stmt *st = prepare(
         s, "INSERT INTO message(conversation, position, role, content, reasoning, finish, created, "
-           "calls) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+           "calls, pictures) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
     if (!st)
         return false;
     sqlite3_bind_int64(st, 1, id);
@@ -270,11 +281,8 @@ static bool insert_message(struct store *s, int64_t id, size_t position, const j
     bind_text(st, 5, json_string_value(json_object_get(m, "reasoning_content")));
     bind_text(st, 6, json_string_value(json_object_get(m, "finish")));
     sqlite3_bind_int64(st, 7, now);
-    const json_t *list = json_object_get(m, "tool_calls");
-    char *calls = list ? keep(json_dumps(list, JSON_COMPACT)) : NULL;
-    if (calls)
-        sqlite3_bind_text(st, 8, calls, -1, SQLITE_TRANSIENT);
-    free(calls);
+    bind_list(st, 8, json_object_get(m, "tool_calls"));
+    bind_list(st, 9, json_object_get(m, "pictures"));
     return finish(st);
 }
 
