@@ -686,6 +686,9 @@ typedef struct slm_request {
     /* Receives the mean over the prompt of the states after the final norm, float [hidden]; the request
      * then ends as with prompt_only. The same bits as slm_embed gives. NULL: not wanted. */
     float *mean_hidden;
+    /* Requests share evaluated beginnings only with requests of the same salt, in memory and in the folder
+     * of the prompt cache: for tenants who must not learn, from times or counts, what others asked. */
+    uint64_t cache_salt;
     bool prompt_only; /* it ends when its prompt has been read, as SLM_FINISH_LENGTH, without writing */
 } slm_request;
 

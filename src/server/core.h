@@ -100,6 +100,7 @@ struct exchange {
     char *path; /* as it came, for the log */
     const char *method; /* static */
     struct key *key;
+    uint64_t salt; /* of the prompt cache: another one for each key, unless they share it */
     atomic_bool key_entered; /* the key's allowances hold this request */
     char client[INET6_ADDRSTRLEN];
     struct buf body;

@@ -220,7 +220,9 @@ static slm_err start_lane(struct served_model *m, struct exchange *x, struct lan
                             .options = o,
                             .on_done = on_done,
                             .user = lane,
-                            .mean_hidden = lane->hidden };
+                            .mean_hidden = lane->hidden,
+                            .prompt_only = x->call.score_only,
+                            .cache_salt = x->salt };
     if (api_wants_prompt(&x->call, &prompt_top)) {
         request.on_prompt = on_prompt;
         request.prompt_top = prompt_top;

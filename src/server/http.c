@@ -92,6 +92,8 @@ static bool check_key(struct server *s, struct MHD_Connection *c, struct exchang
         ok = false;
     if (ok && key != NULL) {
         x->key = key;
+        if (!s->options.share_cache)
+            memcpy(&x->salt, key->hash, sizeof x->salt);
         return true;
     }
     atomic_fetch_add(&s->meter.rejected[REJECT_AUTH], 1);

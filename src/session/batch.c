@@ -479,6 +479,7 @@ slm_err slm_batch_add(slm_batch *b, const slm_request *request, uint64_t *id, sl
         return err;
     }
     sequence_choose_rope(&p->q, r.n);
+    p->q.salt = r.cache_salt;
     if (r.on_prompt == NULL && r.mean_hidden == NULL)
         sequence_reuse(&p->q);
     p->reused = kv_length(p->q.kv);

@@ -227,6 +227,8 @@ uint32_t prefix_best_child(const struct prefix_cache *c, uint32_t parent, const 
     *same = *longest = 0;
     for (uint32_t i = c->nodes[parent].child; i != NO_NODE; i = c->nodes[i].next) {
         const struct node *x = &c->nodes[i];
+        if (x->salt != c->salt)
+            continue;
         uint32_t common = ids_in_common(node_ids(c, i), ids, x->n_ids < n ? x->n_ids : n);
         bool held = !c->has[KV_FULL] || x->rows[KV_FULL] > 0;
         *longest = common > *longest ? common : *longest;
@@ -243,7 +245,8 @@ uint32_t prefix_step(struct prefix_cache *c, uint32_t parent, const int32_t *ids
     uint32_t at = c->nodes[parent].child;
     for (; at != NO_NODE; at = c->nodes[at].next) {
         uint32_t shorter = c->nodes[at].n_ids < n ? c->nodes[at].n_ids : n;
-        if (ids_in_common(node_ids(c, at), ids, shorter) == shorter)
+        if (c->nodes[at].salt == c->salt &&
+            ids_in_common(node_ids(c, at), ids, shorter) == shorter)
             break;
     }
     if (at == NO_NODE) {
@@ -256,6 +259,7 @@ uint32_t prefix_step(struct prefix_cache *c, uint32_t parent, const int32_t *ids
                                       .next = p->child,
                                       .before = NO_NODE,
                                       .slot = p->slot + 1,
+                                      .salt = c->salt,
                                       .page = { KV_NO_PAGE, KV_NO_PAGE } };
         if (p->child != NO_NODE)
             c->nodes[p->child].before = at;
@@ -279,6 +283,10 @@ void prefix_give(struct prefix_cache *c, uint32_t node, enum kv_class k, uint32_
     x->page[k] = page;
     x->rows[k] = rows;
     x->used[k] = c->clock;
+}
+
+void prefix_salt(struct prefix_cache *c, uint64_t salt) {
+    c->salt = salt;
 }
 
 /* ------------------------------------------------------------------ keeping */

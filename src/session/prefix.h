@@ -49,6 +49,9 @@ void prefix_free(struct prefix_cache *c);
 /* Bytes of the tree over a pool of so many pages, for plans. */
 uint64_t prefix_bytes(struct kv_pages pages);
 
+/* From now on calls are about sequences of this salt: those of another one share nothing with them, not
+ * even the knowledge that the ids were seen. 0 is a salt like others, and holds until it is changed. */
+void prefix_salt(struct prefix_cache *c, uint64_t salt);
 /* Makes kv, which must be empty, hold the longest usable beginning of ids [n] and returns its length
  * (<= n; 0 when there is none). All of it is shared; kv_reserve copies what is kept of the last,
  * partial page when it is written. A beginning that only the folder has is read, verified by hash,

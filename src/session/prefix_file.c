@@ -20,6 +20,7 @@
 struct prefix_kind prefix_kind_of(const struct prefix_cache *c, bool long_rope) {
     const struct model *m = c->pool->m;
     struct prefix_kind k = { .identity = { c->o.identity[0], c->o.identity[1] },
+                             .salt = c->salt,
                              .numbers = { (uint32_t)c->pool->type,
                                           (uint32_t)long_rope | (uint32_t)c->o.exact << 1,
                                           m->layers, m->kv_heads, m->head_dim, c->window } };
@@ -40,6 +41,8 @@ void prefix_key_start(const struct prefix_kind *k, uint64_t key[2]) {
         hash_add_u64(&h, k->numbers[i]);
     for (unsigned i = 0; i < KV_CLASSES; i++)
         hash_add_u64(&h, k->page_bytes[i]);
+    if (k->salt != 0)
+        hash_add_u64(&h, k->salt);
     hash_end(&h, key);
 }
 

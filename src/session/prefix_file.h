@@ -30,6 +30,7 @@
 /* What has to agree before a file's numbers mean anything here. */
 struct prefix_kind {
     uint64_t identity[2];
+    uint64_t salt; /* of the sequence: in the keys, not in the files themselves */
     char isa[16];
     uint32_t numbers[6];             /* type, flags, layers, kv_heads, head_dim, window */
     uint64_t page_bytes[KV_CLASSES]; /* follows from these */

@@ -13,6 +13,7 @@ struct node {
     uint32_t parent, child; /* nodes, or NO_NODE */
     uint32_t next, before;  /* siblings; next also strings free nodes */
     uint32_t slot;          /* place of its page in a sequence */
+    uint64_t salt;          /* of the sequences that it begins; those with another one pass it by */
     uint32_t n_ids;
     uint32_t page[KV_CLASSES]; /* held, or KV_NO_PAGE */
     uint32_t rows[KV_CLASSES]; /* of that page, that belong to ids; 0: no page */
@@ -27,6 +28,7 @@ struct prefix_cache {
     uint32_t window;          /* of sliding layers; 0: there are none */
     bool has[KV_CLASSES];     /* layers of this class */
     uint64_t clock;           /* counts operations */
+    uint64_t salt;            /* of the operation at hand */
     uint64_t guarded;         /* pages used at this time are not given up; 0: none */
     uint32_t n_nodes, n_fresh;
     uint32_t free;      /* first of the free nodes below n_fresh */

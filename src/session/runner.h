@@ -90,6 +90,7 @@ struct sequence {
     uint32_t n_guess;
     uint32_t pages_kept;     /* whole pages that sequence_keep_pages has seen */
     bool long_rope;          /* factors that kv was filled with */
+    uint64_t salt;           /* of the prefix cache; of a sequence that was cleared: 0 */
     struct prefix_note note; /* what the prefix cache gave, and why not more */
     size_t expect;           /* announced length */
     size_t reevaluated; /* tokens evaluated again because of the rope switch, since last asked */

@@ -49,6 +49,7 @@ void sequence_clear(struct sequence *q) {
     kv_truncate(q->kv, 0);
     q->n = q->expect = q->reevaluated = 0;
     q->n_guess = q->pages_kept = 0;
+    q->salt = 0;
     q->note = (struct prefix_note){ 0 };
     q->logits = q->rows = q->states = NULL;
     q->wants_states = false;
@@ -85,20 +86,26 @@ void sequence_reuse(struct sequence *q) {
     struct prefix_cache *c = q->runner->prefixes;
     if (c == NULL || q->n <= 1)
         return;
+    prefix_salt(c, q->salt);
     prefix_fetch(c, q->ids, (uint32_t)q->n - 1, q->long_rope, q->kv, &q->note);
     sequence_rewind(q, sequence_whole(q, kv_length(q->kv)));
     q->note.reused = kv_length(q->kv);
 }
 
 void sequence_keep(const struct sequence *q) {
-    if (q->runner->prefixes != NULL && kv_length(q->kv) > 0)
-        prefix_keep(q->runner->prefixes, q->ids, q->kv);
+    struct prefix_cache *c = q->runner->prefixes;
+    if (c == NULL || kv_length(q->kv) == 0)
+        return;
+    prefix_salt(c, q->salt);
+    prefix_keep(c, q->ids, q->kv);
 }
 
 void sequence_keep_pages(struct sequence *q) {
     uint32_t pages = kv_length(q->kv) / KV_PAGE;
-    if (q->runner->prefixes != NULL && pages > q->pages_kept)
+    if (q->runner->prefixes != NULL && pages > q->pages_kept) {
+        prefix_salt(q->runner->prefixes, q->salt);
         prefix_keep_full_pages(q->runner->prefixes, q->ids, q->kv);
+    }
     q->pages_kept = pages;
 }
 
@@ -109,8 +116,10 @@ void sequence_save(const struct sequence *q) {
     for (size_t i = 0; i < q->n; i++) /* ids of images mean nothing after a restart */
         if (image_is_id(q->runner->engine, q->ids[i]))
             return;
-    if (q->runner->shape.folder == NULL ||
-        prefix_save(q->runner->prefixes, q->ids, q->kv, &why) == SLM_OK || h->log == NULL)
+    if (q->runner->shape.folder == NULL)
+        return;
+    prefix_salt(q->runner->prefixes, q->salt);
+    if (prefix_save(q->runner->prefixes, q->ids, q->kv, &why) == SLM_OK || h->log == NULL)
         return;
     snprintf(line, sizeof line, "the prompt cache was not written: %s", why.message);
     h->log(h->user, SLM_LOG_WARN, line);

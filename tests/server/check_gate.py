@@ -88,6 +88,13 @@ def check_keys():
         first = s.post("/v1/chat/completions", chat("What is the capital of Peru?"), dave)[0]
         again = s.post("/v1/chat/completions", chat("What is the capital of Peru?"), dave)
         result(first == 200 and again[0] == 429, "tokens a minute are owed until they are back", first, again)
+        prompt = chat("What is the capital of Peru? " * 12, max_tokens=1)
+        alice = {"x-api-key": KEY}
+        carol = {"x-api-key": "third-key-0000000000"}
+        cached = [s.post("/v1/chat/completions", prompt, who)[2]["usage"]["prompt_tokens_details"]["cached_tokens"]
+                  for who in (alice, alice, carol, carol, alice)]
+        result(cached[0] == cached[2] == 0 and cached[1] == cached[3] == cached[4] > 50,
+               "nothing of the cache crosses keys", cached)
         log = s.log()
         result(KEY not in log and OTHER not in log and '"key":"bob"' in log,
                "the log has names, never keys")
@@ -106,6 +113,10 @@ def check_keys():
     hashed = key_file("a sha256:%s\n" % hashlib.sha256(KEY.encode()).hexdigest())
     with Server("--keys", hashed) as s:
         result(s.get("/v1/models", {"x-api-key": KEY})[0] == 200, "a file of hashes opens to the key")
+    with Server("--keys", keys, "--share-cache") as s:
+        cached = [s.post("/v1/chat/completions", prompt, who)[2]["usage"]["prompt_tokens_details"]["cached_tokens"]
+                  for who in (alice, carol)]
+        result(cached[0] == 0 and cached[1] > 50, "with --share-cache it may", cached)
     folder = tempfile.mkdtemp()
     with open(os.path.join(folder, "slm-keys"), "w", encoding="utf-8") as f:
         f.write("a %s\n" % KEY)

@@ -119,6 +119,28 @@ static void test_again(void **state) {
     }
 }
 
+/* Sequences of another salt share nothing, and are not even known of. */
+static void test_salts(void **state) {
+    (void)state;
+    static const char *const patterns[] = { "F", "Fs", "s" };
+    int32_t ids[FAKE_CONTEXT];
+    numbers(ids, FAKE_CONTEXT, 0);
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+        struct box b;
+        open_box(&b, patterns[i], 100, 200);
+        for (uint64_t salt = 0; salt < 3; salt++) {
+            prefix_salt(b.c, salt);
+            assert_int_equal(prompt(&b, ids, 500), 0);
+            assert_int_equal(b.note.common, 0);
+            assert_int_equal(b.note.miss, PREFIX_DIFFERENT);
+            assert_int_equal(prompt(&b, ids, 500), 500);
+        }
+        prefix_salt(b.c, 1);
+        assert_int_equal(start(&b, ids, 700), 500);
+        close_box(&b);
+    }
+}
+
 /* Branches: each prompt shares what it has in common with any other. */
 static void test_branches(void **state) {
     (void)state;
@@ -469,7 +491,8 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_again),         cmocka_unit_test(test_branches),
+        cmocka_unit_test(test_salts),         cmocka_unit_test(test_again),
+        cmocka_unit_test(test_branches),
         cmocka_unit_test(test_rope),          cmocka_unit_test(test_thinking_removed),
         cmocka_unit_test(test_window_gone),   cmocka_unit_test(test_eviction),
         cmocka_unit_test(test_many_branches), cmocka_unit_test(test_random),
