@@ -108,6 +108,9 @@ bool schema_disjoint(struct schema *s, const json_t *x, const json_t *y);
 /* Adds what the set reads to the node `from`. */
 void schema_object(struct schema *s, const struct merged *m, uint32_t from);
 void schema_array(struct schema *s, const struct merged *m, uint32_t from);
+/* The same object as the arguments of a function call, from the opening parenthesis on: known members only,
+ * and their names have to be identifiers. */
+void schema_arguments(struct schema *s, const struct merged *m, uint32_t from);
 /* The language of a "format", NULL: not known. Numeric ones are ignored here. */
 const char *format_pattern(const char *name);
 

@@ -42,6 +42,7 @@ struct object {
     struct key_kind kinds[1 << PATTERNS_MOST];
     uint32_t n_kinds;
     struct chars *name_language; /* of propertyNames; NULL: any */
+    bool call; /* written as arguments of a function: a=1, b=2) */
 };
 
 /* ------------------------------------------------------------------ what the schemas name */
@@ -312,7 +313,10 @@ static void make_keys(struct object *o, uint32_t free_keys, const uint32_t *colo
         struct member *m = &o->members[i];
         struct buf key;
         buf_init(&key, b->hooks, 1 << 20);
-        rule_quote(&key, m->name, strlen(m->name));
+        if (o->call)
+            buf_printf(&key, "(%s=", m->name); /* the first byte is where the quote would be */
+        else
+            rule_quote(&key, m->name, strlen(m->name));
         if (key.err != SLM_OK) {
             build_fail(b, key.err, SLM_NO_OFFSET, "a key of the schema is too long");
         } else if (m->required || !is_never(&m->value)) {
@@ -322,7 +326,9 @@ static void make_keys(struct object *o, uint32_t free_keys, const uint32_t *colo
         }
         buf_free(&key);
         m->key = build_node(b);
-        if (tree != NODE_NONE)
+        if (tree != NODE_NONE && o->call)
+            build_alias(b, m->key, tree);
+        else if (tree != NODE_NONE)
             build_edge(b, m->key, '"', '"', tree);
         if (more && free_keys != NODE_NONE)
             build_alias(b, m->key, free_keys);
@@ -333,8 +339,9 @@ static void make_keys(struct object *o, uint32_t free_keys, const uint32_t *colo
 
 /* "," and what may come behind a member, "}" where the object may end. */
 static void member_end(struct object *o, uint32_t after, bool may_end, uint32_t next, uint32_t end) {
+    unsigned close = o->call ? ')' : '}';
     if (may_end)
-        build_edge(o->b, after, '}', '}', end);
+        build_edge(o->b, after, close, close, end);
     if (next == NODE_NONE)
         return;
     if (o->b->spaced)
@@ -346,6 +353,8 @@ static void member_end(struct object *o, uint32_t after, bool may_end, uint32_t 
 static uint32_t colon_node(struct object *o, uint32_t value_rule, uint32_t after) {
     uint32_t colon = build_node(o->b), value = build_node(o->b);
     build_call(o->b, value, value_rule, build_spaced(o->b, after));
+    if (o->call)
+        return value;
     if (o->b->spaced)
         build_edge(o->b, colon, ':', ':', build_spaced(o->b, value));
     else
@@ -420,32 +429,62 @@ static void read_members(struct object *o, uint32_t from) {
     }
     if (b->err != SLM_OK)
         return;
+    unsigned open = o->call ? '(' : '{', close = o->call ? ')' : '}';
     if (may_end && min == 0)
-        build_edge(b, first, '}', '}', end);
+        build_edge(b, first, close, close, end);
     uint32_t key = o->n > 0 ? o->members[0].key : free_keys;
     if (key != NODE_NONE)
         build_alias(b, first, key);
-    build_edge(b, from, '{', '{', build_spaced(b, first));
+    build_edge(b, from, open, open, build_spaced(b, first));
+}
+
+/* Names and values of all members; false after a failure. */
+static bool gather(struct object *o) {
+    struct schema *s = o->s;
+    const struct parts *p = o->m->parts;
+    o->patterns = build_alloc(s->b, PATTERNS_MOST, sizeof *o->patterns);
+    o->languages = build_alloc(s->b, PATTERNS_MOST, sizeof *o->languages);
+    for (uint32_t i = 0; i < p->n && s->b->err == SLM_OK; i++)
+        if (takes_part(s, p->v[i].schema))
+            add_names(o, p->v[i].schema);
+    for (uint32_t i = 0; i < p->n && s->b->err == SLM_OK; i++) {
+        const json_t *required = json_object_get(p->v[i].schema, "required");
+        if (required != NULL && takes_part(s, p->v[i].schema))
+            add_required(o, p->v[i].schema, required);
+    }
+    read_property_names(o);
+    for (uint32_t i = 0; i < o->n && build_goes_on(s->b); i++)
+        value_of_member(o, &o->members[i]);
+    return s->b->err == SLM_OK;
 }
 
 void schema_object(struct schema *s, const struct merged *m, uint32_t from) {
     struct object o = { .s = s, .b = s->b, .m = m };
-    const struct parts *p = m->parts;
-    o.patterns = build_alloc(s->b, PATTERNS_MOST, sizeof *o.patterns);
-    o.languages = build_alloc(s->b, PATTERNS_MOST, sizeof *o.languages);
-    for (uint32_t i = 0; i < p->n && s->b->err == SLM_OK; i++)
-        if (takes_part(s, p->v[i].schema))
-            add_names(&o, p->v[i].schema);
-    for (uint32_t i = 0; i < p->n && s->b->err == SLM_OK; i++) {
-        const json_t *required = json_object_get(p->v[i].schema, "required");
-        if (required != NULL && takes_part(s, p->v[i].schema))
-            add_required(&o, p->v[i].schema, required);
-    }
-    read_property_names(&o);
-    for (uint32_t i = 0; i < o.n && build_goes_on(s->b); i++)
-        value_of_member(&o, &o.members[i]);
+    if (!gather(&o))
+        return;
     for (uint32_t bits = 0; bits < 1u << o.n_patterns && build_goes_on(s->b); bits++)
         add_other_keys(&o, bits);
+    if (s->b->err == SLM_OK)
+        read_members(&o, from);
+}
+
+static bool is_identifier(const char *name) {
+    for (const char *p = name; *p != '\0'; p++)
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || *p == '_' ||
+              (p > name && *p >= '0' && *p <= '9')))
+            return false;
+    return name[0] != '\0';
+}
+
+void schema_arguments(struct schema *s, const struct merged *m, uint32_t from) {
+    struct object o = { .s = s, .b = s->b, .m = m, .call = true };
+    if (!gather(&o))
+        return;
+    for (uint32_t i = 0; i < o.n && s->b->err == SLM_OK; i++)
+        if (!is_identifier(o.members[i].name))
+            build_fail(s->b, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                       "schema: the property '%s' cannot be the name of an argument",
+                       o.members[i].name);
     if (s->b->err == SLM_OK)
         read_members(&o, from);
 }
