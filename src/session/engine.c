@@ -55,10 +55,21 @@ slm_err parts_map(const struct parts *p, const char *name, size_t limit, struct 
     return SLM_OK;
 }
 
+/* A GGUF file of an image tower alone ("mmproj"). */
+static bool is_tower(const struct gguf *g) {
+    const char *arch;
+    size_t n;
+    slm_err err = SLM_OK;
+    return gguf_str(g, "general.architecture", &arch, &n, &err, NULL) && n == 4 &&
+           memcmp(arch, "clip", 4) == 0;
+}
+
 slm_err parts_facts(const struct parts *p, const struct tensors *t, const char *hint,
                     struct facts *out, bool *there, slm_why *why) {
     struct mapping config, generation;
     *there = false;
+    if (t != NULL && t->gguf != NULL && is_tower(t->gguf))
+        return SLM_OK; /* tensors can be listed, nothing can be run */
     if (t != NULL && t->gguf != NULL) {
         TRY(facts_from_gguf(p->hooks, t, hint, out, why));
         *there = true;
@@ -159,6 +170,10 @@ static slm_err note_types(slm_engine *e, slm_why *why) {
 }
 
 static slm_err need_parts(const slm_engine *e, const struct parts *p, unsigned need, slm_why *why) {
+    if ((need & SLM_WEIGHTS) && e->tensors != NULL && e->tensors->gguf != NULL && !e->has_facts)
+        return fail(why, SLM_E_UNSUPPORTED, SLM_NO_OFFSET,
+                    "%s is the image tower of a model (mmproj): it goes beside one",
+                    p->path != NULL ? p->path : "the model in memory");
     const char *missing = (need & SLM_WEIGHTS) && e->tensors == NULL
                               ? "weights (a .gguf file, or model.safetensors)"
                           : (need & SLM_WEIGHTS) && !e->has_facts          ? "config.json"
@@ -276,6 +291,8 @@ static slm_err fill(slm_engine *e, const struct parts *p, const slm_engine_optio
     if (e->tensors == NULL || ((o->want | o->need) & SLM_WEIGHTS) == 0)
         return SLM_OK;
     TRY(image_store_new(e, o->vision, &e->images, why));
+    if (e->images != NULL) /* a GGUF file of the text part alone does not know them */
+        e->facts.m.vision = *image_vision(e->images);
     return bind(e, o, why);
 }
 

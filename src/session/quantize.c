@@ -4,7 +4,7 @@
  * programs read the result: tensors get GGUF's names, norm weights are float32 (1 + w where the
  * family multiplies by 1 + w), rows of q and k are permuted per head for families whose GGUF rope
  * turns neighbouring pairs, an output matrix equal to the embedding is left out, longrope factors
- * become tensors. The image tower is left out (it goes to a file of its own).
+ * become tensors. The image tower goes to a file of its own (quantize_tower.c).
  *
  * Types per tensor follow the mixes that users know by name (q4_k_m ...): see recipes below. A row
  * that is no multiple of 256 falls back to the nearest type with blocks of 32. */
@@ -26,24 +26,30 @@ struct recipe {
     enum dtype embed;   /* embedding and output */
     enum dtype more;    /* attention values and ffn down of the layers that matter most */
     uint32_t file_type; /* GGUF general.file_type */
+    bool tower;         /* the image tower instead of the text part */
 };
 static const struct recipe recipes[] = {
-    { "f32", "float32, for checking", DT_F32, DT_F32, DT_F32, 0 },
-    { "f16", "half precision", DT_F16, DT_F16, DT_F16, 1 },
-    { "bf16", "as the vendors publish", DT_BF16, DT_BF16, DT_BF16, 32 },
-    { "q8_0", "nearly lossless, half of bf16", DT_Q8_0, DT_Q8_0, DT_Q8_0, 7 },
-    { "q6_k", "very close, 6.6 bits per weight", DT_Q6_K, DT_Q6_K, DT_Q6_K, 18 },
-    { "q5_k_m", "close, 5.7 bits", DT_Q5_K, DT_Q6_K, DT_Q6_K, 17 },
-    { "q4_k_m", "the usual choice, 4.8 bits", DT_Q4_K, DT_Q6_K, DT_Q6_K, 15 },
-    { "q4_k_s", "4.6 bits", DT_Q4_K, DT_Q6_K, DT_Q4_K, 14 },
-    { "q3_k_m", "3.9 bits, visibly worse", DT_Q3_K, DT_Q6_K, DT_Q5_K, 12 },
-    { "q2_k", "3.0 bits, for when nothing else fits", DT_Q2_K, DT_Q6_K, DT_Q3_K, 10 },
-    { "q4_0", "4.5 bits, simple blocks, fastest prompt", DT_Q4_0, DT_Q6_K, DT_Q4_0, 2 },
-    { "q4_1", "5 bits, simple blocks with a minimum", DT_Q4_1, DT_Q6_K, DT_Q4_1, 3 },
-    { "q5_0", "5.5 bits, simple blocks", DT_Q5_0, DT_Q6_K, DT_Q5_0, 8 },
-    { "q5_1", "6 bits, simple blocks with a minimum", DT_Q5_1, DT_Q6_K, DT_Q5_1, 9 },
-    { "iq4_nl", "4.5 bits, uneven levels", DT_IQ4_NL, DT_Q6_K, DT_IQ4_NL, 25 },
-    { "iq4_xs", "4.3 bits, uneven levels", DT_IQ4_XS, DT_Q6_K, DT_Q5_K, 30 },
+    { "f32", "float32, for checking", DT_F32, DT_F32, DT_F32, 0, false },
+    { "f16", "half precision", DT_F16, DT_F16, DT_F16, 1, false },
+    { "bf16", "as the vendors publish", DT_BF16, DT_BF16, DT_BF16, 32, false },
+    { "q8_0", "nearly lossless, half of bf16", DT_Q8_0, DT_Q8_0, DT_Q8_0, 7, false },
+    { "q6_k", "very close, 6.6 bits per weight", DT_Q6_K, DT_Q6_K, DT_Q6_K, 18, false },
+    { "q5_k_m", "close, 5.7 bits", DT_Q5_K, DT_Q6_K, DT_Q6_K, 17, false },
+    { "q4_k_m", "the usual choice, 4.8 bits", DT_Q4_K, DT_Q6_K, DT_Q6_K, 15, false },
+    { "q4_k_s", "4.6 bits", DT_Q4_K, DT_Q6_K, DT_Q4_K, 14, false },
+    { "q3_k_m", "3.9 bits, visibly worse", DT_Q3_K, DT_Q6_K, DT_Q5_K, 12, false },
+    { "q2_k", "3.0 bits, for when nothing else fits", DT_Q2_K, DT_Q6_K, DT_Q3_K, 10, false },
+    { "q4_0", "4.5 bits, simple blocks, fastest prompt", DT_Q4_0, DT_Q6_K, DT_Q4_0, 2, false },
+    { "q4_1", "5 bits, simple blocks with a minimum", DT_Q4_1, DT_Q6_K, DT_Q4_1, 3, false },
+    { "q5_0", "5.5 bits, simple blocks", DT_Q5_0, DT_Q6_K, DT_Q5_0, 8, false },
+    { "q5_1", "6 bits, simple blocks with a minimum", DT_Q5_1, DT_Q6_K, DT_Q5_1, 9, false },
+    { "iq4_nl", "4.5 bits, uneven levels", DT_IQ4_NL, DT_Q6_K, DT_IQ4_NL, 25, false },
+    { "iq4_xs", "4.3 bits, uneven levels", DT_IQ4_XS, DT_Q6_K, DT_Q5_K, 30, false },
+    { "mmproj-f16", "the image tower alone, half precision", DT_F16, DT_F16, DT_F16, 1, true },
+    { "mmproj-bf16", "the image tower alone, as the vendors publish", DT_BF16, DT_BF16, DT_BF16, 32,
+      true },
+    { "mmproj-q8_0", "the image tower alone, half of that", DT_Q8_0, DT_Q8_0, DT_Q8_0, 7, true },
+    { "mmproj-f32", "the image tower alone, for checking", DT_F32, DT_F32, DT_F32, 0, true },
 };
 
 const char *slm_quantize_type(size_t i, const char **note) {
@@ -99,20 +105,7 @@ static enum dtype choose_type(const struct recipe *r, enum slot slot, uint32_t l
 
 /* ------------------------------------------------------------------ one tensor of the output */
 
-struct item {
-    const struct tensor_info *from;
-    char name[128]; /* in GGUF */
-    enum slot slot; /* SLOT_COUNT: unknown, copied as it is */
-    uint32_t layer;
-    enum dtype type;
-    bool plus_one;       /* a norm of a 1 + w family */
-    uint32_t permute;    /* heads whose rows are interleaved, 0 none */
-    const float *values; /* instead of from: rope factors */
-    uint64_t n_values;
-};
-
-/* "model.layers.%u.x" against a name: the layer, or -1. */
-static int64_t match_layer(const char *pattern, const char *name) {
+int64_t match_layer(const char *pattern, const char *name) {
     const char *mark = strstr(pattern, "%u");
     if (mark == NULL)
         return strcmp(pattern, name) == 0 ? 0 : -1;
@@ -266,8 +259,7 @@ static slm_err write_item(const struct source *in, const struct item *it, struct
                           struct gguf_writer *w, struct progress *p, slm_why *why) {
     if (it->values != NULL)
         return gguf_write_data(w, it->values, (size_t)it->n_values * sizeof(float), why);
-    if (it->slot == SLOT_COUNT ||
-        (it->type == it->from->dtype && it->permute == 0 && !it->plus_one)) {
+    if (it->type == it->from->dtype && it->permute == 0 && !it->plus_one) {
         TRY(gguf_write_data(w, it->from->data, (size_t)it->from->size, why));
         return step(p, it->from->size, why);
     }
@@ -316,9 +308,11 @@ static slm_err write_file(const struct source *in, const struct recipe *r,
     struct item *list = mem_zalloc(&in->hooks, (size_t)in->tensors->n + 2, sizeof *list);
     if (list == NULL)
         return fail_nomem(why, "tensor list", in->tensors->n * sizeof *list);
-    TRY_OUT(put_rope(in, list, &n));
+    if (!r->tower)
+        TRY_OUT(put_rope(in, list, &n));
     for (uint32_t i = 0; i < in->tensors->n; i++)
-        if (plan_item(in, r, &in->tensors->list[i], &list[n])) {
+        if (r->tower ? tower_item(in, r->base, &in->tensors->list[i], &list[n])
+                     : plan_item(in, r, &in->tensors->list[i], &list[n])) {
             p.total += in->tensors->list[i].size;
             n++;
         }
@@ -366,8 +360,9 @@ slm_err slm_quantize(const char *in_path, const char *out_path, const char *type
     hooks_init(&in.hooks, o.hooks);
     TRY_OUT(open_source(&in, in_path, why));
     TRY_OUT(gguf_writer_new(&in.hooks, out_path, &w, why));
-    TRY_OUT(in.tensors->gguf != NULL ? metadata_copy(&in, r->file_type, w, why)
-                                     : metadata_from_folder(&in, r->file_type, w, why));
+    TRY_OUT(r->tower                   ? tower_metadata(&in, r->file_type, w, why)
+            : in.tensors->gguf != NULL ? metadata_copy(&in, r->file_type, w, why)
+                                       : metadata_from_folder(&in, r->file_type, w, why));
     TRY_OUT(write_file(&in, r, &o, w, why));
     err = gguf_writer_close(w, true, why);
     w = NULL;

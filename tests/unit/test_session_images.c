@@ -4,6 +4,8 @@
  * batch beside others; what is refused. */
 #include "../golden/twin.h"
 
+#include <unistd.h>
+
 #include "slm.h"
 
 #define FOLDER "golden/gemma-3-4b-it"
@@ -291,6 +293,56 @@ static void test_refusals(void **state) {
     seen_close(&s);
 }
 
+/* The same model as a GGUF file and its tower in another, both written by slm. */
+static void test_tower_file(void **state) {
+    struct seen s;
+    int32_t ids[MAX_PROMPT];
+    char folder[512], model[256], tower[256];
+    static const char *const types[] = { "mmproj-f32", "mmproj-f16", "mmproj-bf16" };
+    const char *tmp = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+    (void)state;
+    seen_open(&s);
+    data_path(folder, sizeof folder, FOLDER);
+    snprintf(model, sizeof model, "%s/images.%ld.gguf", tmp, (long)getpid());
+    snprintf(tower, sizeof tower, "%s/tower.%ld.gguf", tmp, (long)getpid());
+    GOOD(&s, slm_quantize(folder, model, "bf16", NULL, &s.why));
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        struct seen g = s;
+        slm_engine_options o = slm_engine_default();
+        o.need = o.want = SLM_WEIGHTS;
+        o.exact = true;
+        o.isa = test_isa();
+        o.vision = tower;
+        GOOD(&s, slm_quantize(folder, tower, types[i], NULL, &s.why));
+        GOOD(&s, slm_engine_open(model, &o, &g.engine, &s.why));
+        for (uint32_t j = 0; j < 3; j++)
+            GOOD(&s, slm_image_open_pixels(g.engine, pixels_of(&s, j), NULL, &g.image[j], &s.why));
+        const json_t *prompt = json_object_get(json_object_get(s.golden, "prompts"), "two_images");
+        const struct tensor_info *t = tensors_find(s.gold, "two_images.logits");
+        uint32_t n = prompt_ids(&g, prompt, ids);
+        slm_session *q = session(&g, 64, 0);
+        GOOD(&s, slm_session_sync(q, ids, n, NULL, &s.why));
+        double is = max_abs(slm_session_logits(q),
+                            (const float *)(const void *)t->data + (size_t)(n - 1) * 320, 320);
+        if (!(is <= 5e-5))
+            fail_msg("%s: logits differ by %g", types[i], is);
+        slm_session_close(q);
+        for (uint32_t j = 0; j < 3; j++)
+            slm_image_close(g.image[j]);
+        slm_engine_close(g.engine);
+    }
+    /* a tower is no model, and another file is no tower */
+    slm_engine_options o = slm_engine_default();
+    slm_engine *e;
+    assert_int_equal(slm_engine_open(tower, &o, &e, &s.why), SLM_E_UNSUPPORTED);
+    o.need = o.want = SLM_WEIGHTS;
+    o.vision = model;
+    assert_int_equal(slm_engine_open(model, &o, &e, &s.why), SLM_E_FORMAT);
+    unlink(model);
+    unlink(tower);
+    seen_close(&s);
+}
+
 static void test_blind(void **state) {
     char folder[512];
     slm_engine_options o = slm_engine_default();
@@ -338,10 +390,11 @@ static void test_forgets(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logits), cmocka_unit_test(test_same_picture),
-        cmocka_unit_test(test_prefix), cmocka_unit_test(test_ends_with_image),
-        cmocka_unit_test(test_batch),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_blind),  cmocka_unit_test(test_forgets),
+        cmocka_unit_test(test_logits),     cmocka_unit_test(test_same_picture),
+        cmocka_unit_test(test_prefix),     cmocka_unit_test(test_ends_with_image),
+        cmocka_unit_test(test_batch),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_tower_file), cmocka_unit_test(test_blind),
+        cmocka_unit_test(test_forgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
