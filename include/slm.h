@@ -624,6 +624,8 @@ typedef struct slm_classify_options {
                              one of them), not the sum */
     double temperature;   /* what is compared is divided by it before it is normalised; 0: 1 */
     const double *bias;   /* [n_labels] added to it before that, or NULL */
+    bool beginnings;      /* a label counts as the beginning of an answer, whatever follows; only of labels that
+                             another one begins with, the end counts. Labels of one token then cost no pass */
 } slm_classify_options;
 SLM_API slm_classify_options slm_classify_default(void);
 /* Probabilities of labels as answers to a request, from the model's own probabilities of their tokens.

@@ -158,6 +158,7 @@ static void note_settings(struct decision *d) {
     for (size_t i = 0; i < d->n; i++)
         hash_add(&h, d->labels[i], strlen(d->labels[i]) + 1);
     hash_add_u64(&h, (uint64_t)d->o.render.date);
+    hash_add_u64(&h, d->o.beginnings);
     hash_end(&h, sum);
     snprintf(d->settings, sizeof d->settings, "%016llx%016llx", (unsigned long long)sum[0],
              (unsigned long long)sum[1]);
@@ -194,6 +195,7 @@ int decision_prompt(struct decision *d) {
         code = fill_template(d, template);
     d->o = slm_classify_default();
     d->o.by_length = opt_set(c, OPT_BY_LENGTH);
+    d->o.beginnings = opt_set(c, OPT_BEGINNINGS);
     d->o.render.date =
         opt_int(c, OPT_DATE, opt_set(c, OPT_FIXED_DATE) ? DATE_FIXED : d->o.render.date);
     d->bias = keep(calloc(3 * d->n, sizeof *d->bias));

@@ -164,6 +164,7 @@ enum option_id {
     OPT_INSTRUCTION,
     OPT_TEMPLATE,
     OPT_BY_LENGTH,
+    OPT_BEGINNINGS,
     OPT_INPUT,
     OPT_INPUT_FORMAT,
     OPT_FIELD,

@@ -112,6 +112,7 @@ static void read_row(struct work *w, uint32_t at, const float *logits) {
 /* Rows of a chain in node order; returns what follows them. */
 static const float *read_chain(struct work *w, const struct chain *c, const float *logits) {
     uint32_t at = c->first;
+    w->b->rows += c->n;
     for (uint32_t i = 0; i < c->n; i++, at = w->b->nodes[at].child) {
         read_row(w, at, logits);
         logits += w->q->runner->engine->facts.m.vocab;
@@ -150,6 +151,8 @@ static bool cut(struct work *w, uint32_t *of) {
     of[0] = BRANCH_NONE;
     for (uint32_t at = nodes[0].child; at != BRANCH_NONE;
          at = nodes[at].child != BRANCH_NONE ? nodes[at].child : pass_over(nodes, at)) {
+        if (w->b->open && nodes[at].child == BRANCH_NONE)
+            continue;
         uint32_t parent = nodes[at].parent;
         struct chain *c = of[parent] != BRANCH_NONE ? &w->chains[of[parent]] : NULL;
         bool only = nodes[parent].child == at && nodes[at].next == BRANCH_NONE;
@@ -302,11 +305,12 @@ slm_err branches_score(struct branches *b, struct sequence *q, slm_why *why) {
     slm_err err = SLM_OK;
     if (of == NULL || w.slices == NULL || w.ids == NULL || !cut(&w, of))
         err = fail_nomem(why, "labels", b->n * sizeof(struct chain));
-    b->passes = 0;
+    b->passes = b->rows = 0;
     if (err == SLM_OK) {
         read_row(&w, 0, q->logits);
         err = run(&w, why);
-        q->logits = q->rows = NULL;
+        if (b->passes > 0)
+            q->logits = q->rows = NULL;
     }
     for (size_t i = 0; i < w.n; i++)
         drop_kv(&w.chains[i]);

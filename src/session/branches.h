@@ -25,7 +25,9 @@ struct branches {
     const struct slm_hooks *hooks; /* borrowed */
     struct branch_node *nodes;     /* [n] a node comes after its parent */
     size_t n, room;
-    size_t passes; /* that branches_score took */
+    bool
+        open; /* continuations need not end: nodes that nothing follows are not evaluated, their end is 0 */
+    size_t passes, rows; /* that branches_score took */
 };
 
 slm_err branches_init(struct branches *b, const struct slm_hooks *h, slm_why *why);
@@ -33,9 +35,9 @@ void branches_free(struct branches *b); /* also one of zeros */
 /* Adds a continuation [n >= 1]; *leaf is the node of its last id. *twice: it was there before. */
 slm_err branches_add(struct branches *b, const int32_t *ids, size_t n, uint32_t *leaf, bool *twice,
                      slm_why *why);
-/* Fills in logprob and end of every node. q is evaluated, with logits, and has room for the longest
+/* Fills in logprob and end of every node, or as `open` says. q is evaluated, with logits, and has room for the longest
  * continuation; it holds the same ids afterwards, but its logits are gone. Errors as forward_run.
- * Cost: one row of a pass for each node; as many rows in a pass as the runner keeps logits of, and as
+ * Cost: one row of a pass for each node that is evaluated; as many rows in a pass as the runner keeps logits of, and as
  * there are free pages for. Memory for the tree alone is taken. */
 slm_err branches_score(struct branches *b, struct sequence *q, slm_why *why);
 /* log-probability of a continuation: of all its ids, and of the end of the turn behind them. */

@@ -3,7 +3,9 @@
  * A label counts as a whole answer: the log-probability of its tokens one after another behind the
  * prompt, and of the turn ending there. So a label that another one begins with ("spam", "spam with
  * a link") is not favoured by being the beginning, and the probabilities that the model gives to all
- * labels together are at most 1. What it gives to other answers is left out:
+ * labels together are at most 1. With `beginnings` the end counts only for labels that another one
+ * begins with, which saves evaluating the last token of every other one. What the model gives to
+ * other answers is left out:
  *     z[i] = (score[i] + bias[i]) / temperature       score: the sum, or the mean over the tokens
  *     probability[i] = exp(z[i]) / sum over j of exp(z[j])
  *
@@ -210,13 +212,18 @@ static void normalise(double *z, size_t n, double *work) {
         z[i] /= sum;
 }
 
+/* Whether the end of the turn is part of a label's score. */
+static unsigned asks_end(const struct branches *b, uint32_t leaf) {
+    return !b->open || b->nodes[leaf].child != BRANCH_NONE;
+}
+
 static void give_scores(const struct branches *b, const uint32_t *leaves, size_t n,
                         const slm_classify_options *o, double *logprob, double *probability,
                         double *work) {
     for (size_t i = 0; i < n; i++) {
         double score = branches_sum(b, leaves[i]);
         if (o->by_length)
-            score /= (double)b->nodes[leaves[i]].depth + 1.0;
+            score /= (double)(b->nodes[leaves[i]].depth + asks_end(b, leaves[i]));
         if (logprob != NULL)
             logprob[i] = score;
         if (probability != NULL)
@@ -283,6 +290,7 @@ static slm_err classify(slm_session *s, const struct prompt *p, const char *cons
     uint32_t *leaves = mem_alloc(&e->hooks, n_labels, sizeof *leaves);
     double *work = mem_alloc(&e->hooks, n_labels, sizeof *work);
     TRY_OUT(branches_init(&b, &e->hooks, why));
+    b.open = o->beginnings;
     if (leaves == NULL || work == NULL)
         TRY_OUT(fail_nomem(why, "labels", n_labels * sizeof *work));
     TRY_OUT(add_labels(e, p, labels, n_labels, &b, leaves, why));
@@ -290,7 +298,7 @@ static slm_err classify(slm_session *s, const struct prompt *p, const char *cons
     r->prefill_ns = clock_ns() - start;
     TRY_OUT(branches_score(&b, &s->sequence, why));
     give_scores(&b, leaves, n_labels, o, logprob, probability, work);
-    r->output_tokens = b.n - 1;
+    r->output_tokens = b.rows;
     r->decode_ns = clock_ns() - start - r->prefill_ns;
 out:
     branches_free(&b);

@@ -216,6 +216,62 @@ static void order_of_labels(void **state) {
     slm_engine_close(e);
 }
 
+/* As beginnings: a label is its tokens alone, unless another one begins with it; what nothing is asked
+ * behind is not evaluated. */
+static void beginnings(void **state) {
+    (void)state;
+    for (size_t m = 0; m < ARRAY_LEN(models); m++) {
+        slm_engine *e = ask_engine(models[m], NULL);
+        slm_session *s = open_session(e, 256, 64, 7, 1);
+        slm_classify_options o = slm_classify_default();
+        slm_result whole = { .size = sizeof whole }, open = whole;
+        double with[LABELS], without[LABELS];
+        assert_int_equal(
+            slm_classify(s, PLAIN, strlen(PLAIN), labels, LABELS, NULL, with, NULL, &whole, NULL),
+            SLM_OK);
+        o.beginnings = true;
+        assert_int_equal(
+            slm_classify(s, PLAIN, strlen(PLAIN), labels, LABELS, &o, without, NULL, &open, NULL),
+            SLM_OK);
+        assert_true(open.output_tokens < whole.output_tokens);
+        size_t n, saved = 0;
+        int32_t *prompt = prompt_ids(e, PLAIN, &n);
+        for (size_t i = 0; i < LABELS; i++) {
+            int32_t *ids[LABELS];
+            size_t k[LABELS];
+            bool begins = false;
+            for (size_t j = 0; j < LABELS; j++)
+                assert_int_equal(
+                    slm_encode(e, labels[j], strlen(labels[j]), 0, &ids[j], &k[j], NULL), SLM_OK);
+            for (size_t j = 0; j < LABELS; j++)
+                begins |= k[j] > k[i] && memcmp(ids[j], ids[i], k[i] * sizeof *ids[i]) == 0;
+            if (begins) {
+                assert_memory_equal(&with[i], &without[i], sizeof *with);
+            } else {
+                double sum = 0, path[64];
+                assert_int_equal(slm_session_sync(s, prompt, n, NULL, NULL), SLM_OK);
+                slm_session_expect(s, n + longest_label(e));
+                for (size_t j = 0; j < k[i]; j++) {
+                    path[j] = logprob_of(s->sequence.sampler, e, slm_session_logits(s), ids[i][j]);
+                    assert_int_equal(slm_session_append(s, ids[i] + j, 1, false, NULL, NULL, NULL),
+                                     SLM_OK);
+                }
+                for (size_t j = k[i]; j-- > 0;)
+                    sum += path[j];
+                slm_session_expect(s, 0);
+                assert_memory_equal(&without[i], &sum, sizeof sum);
+                saved++;
+            }
+            for (size_t j = 0; j < LABELS; j++)
+                slm_free(e, ids[j]);
+        }
+        assert_int_equal(whole.output_tokens - open.output_tokens, saved);
+        slm_free(e, prompt);
+        slm_session_close(s);
+        slm_engine_close(e);
+    }
+}
+
 /* Trained weights answer as they were trained to. */
 static void decides(void **state) {
     (void)state;
@@ -373,13 +429,10 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_model),
-        cmocka_unit_test(no_room_for_forks),
-        cmocka_unit_test(order_of_labels),
-        cmocka_unit_test(decides),
-        cmocka_unit_test(length_temperature_bias),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(session_goes_on),
+        cmocka_unit_test(every_model),     cmocka_unit_test(no_room_for_forks),
+        cmocka_unit_test(order_of_labels), cmocka_unit_test(decides),
+        cmocka_unit_test(beginnings),      cmocka_unit_test(length_temperature_bias),
+        cmocka_unit_test(refusals),        cmocka_unit_test(session_goes_on),
         cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
