@@ -163,6 +163,7 @@ struct api_call {
     json_t *document;         /* of a chat */
     char *document_text;      /* prompts[0].text of a chat */
     size_t n_dropped;         /* turns that api_drop_turn took */
+    size_t drop_mark;         /* where the warning about them begins */
     struct arena arena;       /* everything that is pointed to lives here */
 };
 /* body [n] borrowed for the call; name: what api_route_find gave. False and *e filled when it cannot be;
@@ -177,7 +178,7 @@ void api_warn(struct api_call *call, const char *words);
  * the answer. The error has both numbers. */
 bool api_fit(const struct api_call *call, size_t n, uint32_t context, struct api_error *e);
 /* With truncate: takes the oldest turn that is neither system nor the last from prompt 0 (calls of tools go
- * with their results) and counts it. False when there is none left. */
+ * with their results), counts it, and says so in the warnings. False when there is none left. */
 bool api_drop_turn(struct api_call *call);
 /* How candidate i is generated: the model's defaults (those without thinking when no_think), what the call
  * says, seed + number of the choice, and max_tokens within the context (n_prompt of context are taken). All

@@ -403,6 +403,17 @@ static size_t turn_length(const json_t *messages, size_t at) {
     return n;
 }
 
+/* One warning for all that were taken, with their number as it is now. */
+static void warn_dropped(struct api_call *call) {
+    char words[80];
+    if (call->n_dropped++ == 0)
+        call->drop_mark = call->warnings.len;
+    call->warnings.len = call->drop_mark;
+    snprintf(words, sizeof words, "the oldest %zu turns were dropped: the context is full",
+             call->n_dropped);
+    api_warn(call, words);
+}
+
 bool api_drop_turn(struct api_call *call) {
     json_t *messages = json_object_get(call->document, "messages");
     size_t at = 0;
@@ -418,6 +429,6 @@ bool api_drop_turn(struct api_call *call) {
         return false; /* the last turn stays */
     for (size_t i = 0; i < n; i++)
         json_array_remove(messages, at);
-    call->n_dropped++;
+    warn_dropped(call);
     return document_text(call);
 }

@@ -54,9 +54,9 @@ const struct param_row param_table[] = {
       "Timings in every piece." },
 
     { "max_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, "until the context is full", IN_CHAT, false,
-      "Most tokens to write, reasoning included; more than the context holds is cut and said." },
+      "Most tokens to write, reasoning included; the end of the context comes first." },
     { "max_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, "16, as in OpenAI's API", IN_COMPLETIONS, false,
-      "Most tokens to write, reasoning included; more than the context holds is cut and said." },
+      "Most tokens to write, reasoning included; the end of the context comes first." },
     { "max_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, NULL, IN_MESSAGES, false, "Most tokens to write." },
     { "max_completion_tokens", P_MAX_TOKENS, PARAM_INT, 0, 1e9, NULL, IN_CHAT, false,
       "The same as max_tokens." },

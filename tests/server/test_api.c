@@ -25,6 +25,7 @@
 
 #include "server/api.h"
 #include "server/api_write.h"
+#include "server/params.h"
 #include "support.h"
 
 /* ------------------------------------------------------------------ what a case is made of */
@@ -738,6 +739,16 @@ static void test_drop(void **state) {
     assert_int_equal(call.prompts[0].n, strlen(call.prompts[0].text));
     assert_false(api_drop_turn(&call));
     assert_int_equal(call.n_dropped, 1);
+    assert_string_equal(call.warnings.data, "the oldest 1 turns were dropped: the context is full");
+    api_call_free(&call);
+    read_ok(&call, "/api/chat",
+            "{\"truncate\":true,\"x\":1,\"messages\":[{\"role\":\"user\",\"content\":\"one\"},"
+            "{\"role\":\"user\",\"content\":\"two\"},{\"role\":\"user\",\"content\":\"three\"}]}");
+    while (api_drop_turn(&call))
+        ;
+    assert_int_equal(call.n_dropped, 2);
+    assert_string_equal(call.warnings.data,
+                        "unknown fields: x; the oldest 2 turns were dropped: the context is full");
     api_call_free(&call);
     read_ok(&call, "/v1/responses", "{\"input\":[{\"role\":\"user\",\"content\":\"one\"},"
                                     "{\"role\":\"user\",\"content\":\"two\"}]}");
@@ -825,9 +836,48 @@ static void test_pieces(void **state) {
     }
 }
 
+/* ------------------------------------------------------------------ the page */
+
+/* What stands between two marks of docs/SERVER.md; with SLM_WRITE_CASES it is written there. */
+static void check_page(const char *mark, const char *want) {
+    char begin[64], end[64];
+    char *page = slurp("docs/SERVER.md", NULL);
+    assert_non_null(page);
+    snprintf(begin, sizeof begin, "<!-- %s -->\n", mark);
+    snprintf(end, sizeof end, "<!-- end of %s -->", mark);
+    char *from = strstr(page, begin), *to = strstr(page, end);
+    assert_true(from != NULL && to != NULL && from < to);
+    from += strlen(begin);
+    if (getenv("SLM_WRITE_CASES") != NULL) {
+        FILE *f = fopen("docs/SERVER.md", "w");
+        assert_non_null(f);
+        fprintf(f, "%.*s%s%s", (int)(from - page), page, want, to);
+        fclose(f);
+    } else if (strlen(want) != (size_t)(to - from) || memcmp(want, from, strlen(want)) != 0) {
+        fail_msg("docs/SERVER.md has not the %s that there are; SLM_WRITE_CASES=1 writes them", mark);
+    }
+    free(page);
+}
+
+static void test_page(void **state) {
+    static const char *const families[] = { "OpenAI", "Anthropic", "Ollama", "llama-server" };
+    struct buf b;
+    (void)state;
+    buf_init(&b, NULL, 1 << 16);
+    buf_puts(&b, "| route | dialect | |\n|---|---|---|\n");
+    for (const struct api_route *r = api_routes; r->path != NULL; r++)
+        buf_printf(&b, "| `%s %s` | %s | %s |\n", r->method, r->path, families[r->family], r->what);
+    check_page("routes", b.data);
+    buf_free(&b);
+    char *table = params_markdown();
+    assert_non_null(table);
+    check_page("parameters", table);
+    free(table);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases), cmocka_unit_test(test_routes), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_page),  cmocka_unit_test(test_cases), cmocka_unit_test(test_routes), cmocka_unit_test(test_options),
         cmocka_unit_test(test_fit),   cmocka_unit_test(test_drop),   cmocka_unit_test(test_errors),
         cmocka_unit_test(test_pieces),
     };
