@@ -229,7 +229,8 @@ static bool based_number(struct py_unit *u, const char *s, size_t n, bool minus)
     for (size_t i = 2; i < n; i++) {
         if (s[i] == '_')
             continue;
-        unsigned digit = s[i] <= '9' ? (unsigned)(s[i] - '0') : (unsigned)((s[i] | 0x20) - 'a' + 10);
+        unsigned digit =
+            s[i] <= '9' ? (unsigned)(s[i] - '0') : (unsigned)((s[i] | 0x20) - 'a' + 10);
         if (digit >= base || value > (uint64_t)INT64_MAX / base)
             return false;
         value = value * base + digit;
@@ -455,8 +456,8 @@ static enum unit_step word_end(struct py_unit *u, char c) {
 }
 
 static enum unit_step number_byte(struct py_unit *u, char c) {
-    bool exponent = (u->word[u->n_word - 1] | 0x20) == 'e' && (u->word[0] != '0' || u->n_word < 2 ||
-                                                               (u->word[1] | 0x20) != 'x');
+    bool exponent = (u->word[u->n_word - 1] | 0x20) == 'e' &&
+                    (u->word[0] != '0' || u->n_word < 2 || (u->word[1] | 0x20) != 'x');
     if ((word_byte(c) && (unsigned char)c < 0x80) || c == '.' ||
         ((c == '+' || c == '-') && exponent))
         return word_add(u, c) ? UNIT_MORE : UNIT_BAD;

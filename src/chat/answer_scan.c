@@ -19,36 +19,52 @@ struct call_form {
     const char *open, *close; /* close NULL: one JSON object, which the opening brace begins */
     const char *between;      /* bytes that may stand around the calls, besides blanks */
     bool json, python;
-    bool known;   /* only tools that the model was told of: without them it is ordinary text */
-    bool certain; /* the mark has no other meaning: what does not become a call counts as malformed */
-    bool fence;   /* a word and a line end follow the opening mark */
+    bool known; /* only tools that the model was told of: without them it is ordinary text */
+    bool
+        certain; /* the mark has no other meaning: what does not become a call counts as malformed */
+    bool fence;  /* a word and a line end follow the opening mark */
 };
 
 #define FORM_HERMES                                                                                \
-    { .open = "<tool_call>", .close = "</tool_call>", .between = "[],", .json = true,              \
-      .certain = true }
+    {                                                                                              \
+        .open = "<tool_call>", .close = "</tool_call>", .between = "[],", .json = true,            \
+        .certain = true                                                                            \
+    }
 #define FORM_BARE_OBJECT                                                                           \
     { .open = "{", .json = true, .known = true }
 #define FORM_BARE_LIST(has_python)                                                                 \
-    { .open = "[", .close = "]", .between = ",", .json = true, .python = (has_python), .known = true }
+    {                                                                                              \
+        .open = "[", .close = "]", .between = ",", .json = true, .python = (has_python),           \
+        .known = true                                                                              \
+    }
 
 static const struct call_form hermes[] = { FORM_HERMES };
-static const struct call_form hermes_known[] = {
-    { .open = "<tool_call>", .close = "</tool_call>", .between = "[],", .json = true, .known = true }
-};
+static const struct call_form hermes_known[] = { { .open = "<tool_call>",
+                                                   .close = "</tool_call>",
+                                                   .between = "[],",
+                                                   .json = true,
+                                                   .known = true } };
 static const struct call_form smollm3[] = {
     FORM_HERMES,
     { .open = "<code>", .close = "</code>", .between = "[],;", .python = true, .known = true },
 };
 static const struct call_form phi4[] = {
-    { .open = "<|tool_call|>", .close = "<|/tool_call|>", .between = "[],", .json = true,
+    { .open = "<|tool_call|>",
+      .close = "<|/tool_call|>",
+      .between = "[],",
+      .json = true,
       .certain = true },
     { .open = "functools[", .close = "]", .between = ",", .json = true },
     FORM_BARE_LIST(false),
     FORM_BARE_OBJECT,
 };
 static const struct call_form gemma[] = {
-    { .open = "```", .close = "```", .between = "[],;", .json = true, .python = true, .known = true,
+    { .open = "```",
+      .close = "```",
+      .between = "[],;",
+      .json = true,
+      .python = true,
+      .known = true,
       .fence = true },
     FORM_BARE_LIST(true),
     FORM_BARE_OBJECT,

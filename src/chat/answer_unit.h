@@ -98,17 +98,17 @@ struct scan {
     void (*text)(void *user, const char *text, size_t n);
     void (*call)(void *user, const struct call_list *list, size_t i);
     void *user;
-    bool defer;       /* calls count only when nothing follows them: see scan_end */
-    bool first[256];  /* bytes that a form begins with */
-    struct buf held;  /* blanks [n_blanks], then what may be a call */
+    bool defer;      /* calls count only when nothing follows them: see scan_end */
+    bool first[256]; /* bytes that a form begins with */
+    struct buf held; /* blanks [n_blanks], then what may be a call */
     size_t n_blanks;
     uint8_t state;
     const struct call_form *in;
-    size_t mark_at, unit_at; /* in held: of the mark that is being matched, of the object */
-    bool key_is_name; /* of an object: its next string is the name */
-    bool named;       /* and that is a tool's */
-    bool serious;     /* if this is no call, it is a malformed one */
-    size_t n_before;  /* calls of forms before this one that are held, too */
+    size_t mark_at, unit_at;    /* in held: of the mark that is being matched, of the object */
+    bool key_is_name;           /* of an object: its next string is the name */
+    bool named;                 /* and that is a tool's */
+    bool serious;               /* if this is no call, it is a malformed one */
+    size_t n_before;            /* calls of forms before this one that are held, too */
     bool any_text, behind_call; /* text came out; the last thing was a call */
     size_t malformed;
     slm_err err; /* E_NOMEM: from there on all is text */

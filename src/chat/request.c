@@ -90,7 +90,8 @@ static slm_err check_fields(struct reading *r, const json_t *root) {
 static slm_err check_tool(struct reading *r, const json_t *tools, size_t i) {
     const json_t *tool = json_array_get(tools, i), *function = json_object_get(tool, "function");
     const json_t *name = json_object_get(function, "name");
-    const json_t *text = field(function, "description"), *parameters = field(function, "parameters");
+    const json_t *text = field(function, "description"),
+                 *parameters = field(function, "parameters");
     if (!json_is_object(function) || !is_word(json_object_get(tool, "type"), "function"))
         return fail(r->why, SLM_E_ARG, SLM_NO_OFFSET,
                     "tools[%zu]: not {\"type\":\"function\",\"function\":{...}}", i);
@@ -100,12 +101,14 @@ static slm_err check_tool(struct reading *r, const json_t *tools, size_t i) {
                     "tools[%zu]: \"name\" has to be 1 to %d letters, digits, _ . or -", i,
                     CALL_NAME_MAX);
     if (text != NULL && !json_is_string(text))
-        return fail(r->why, SLM_E_ARG, SLM_NO_OFFSET, "tools[%zu]: \"description\" is no string", i);
+        return fail(r->why, SLM_E_ARG, SLM_NO_OFFSET, "tools[%zu]: \"description\" is no string",
+                    i);
     if (parameters != NULL && !json_is_object(parameters))
         return fail(r->why, SLM_E_ARG, SLM_NO_OFFSET, "tools[%zu]: \"parameters\" is no object", i);
     for (size_t k = 0; k < i; k++)
-        if (json_equal(json_object_get(json_object_get(json_array_get(tools, k), "function"), "name"),
-                       name))
+        if (json_equal(
+                json_object_get(json_object_get(json_array_get(tools, k), "function"), "name"),
+                name))
             return fail(r->why, SLM_E_ARG, SLM_NO_OFFSET, "tools[%zu]: a second tool '%s'", i,
                         json_string_value(name));
     return SLM_OK;
@@ -117,7 +120,8 @@ static slm_err read_tools(struct reading *r, const json_t *root) {
     if (tools != NULL && !json_is_array(tools))
         return bad(r, "\"tools\" is no array");
     if (n > REQUEST_TOOLS_MAX)
-        return fail(r->why, SLM_E_ARG, SLM_NO_OFFSET, "%zu tools, at most %d", n, REQUEST_TOOLS_MAX);
+        return fail(r->why, SLM_E_ARG, SLM_NO_OFFSET, "%zu tools, at most %d", n,
+                    REQUEST_TOOLS_MAX);
     for (size_t i = 0; i < n; i++)
         TRY(check_tool(r, tools, i));
     r->out->tools = n > 0 ? json_incref(tools) : NULL;
@@ -250,9 +254,7 @@ static slm_err read_all(struct reading *r, const json_t *root) {
 
 slm_err request_read(const struct slm_hooks *h, const json_t *root, enum call_dialect dialect,
                      struct request_think think, struct request *out, slm_why *why) {
-    struct reading r = {
-        .hooks = h, .dialect = dialect, .model = think, .out = out, .why = why
-    };
+    struct reading r = { .hooks = h, .dialect = dialect, .model = think, .out = out, .why = why };
     *out = (struct request){ .messages = NULL };
     buf_init(&out->warnings, h, WARNINGS_MAX);
     slm_err err = read_all(&r, root);

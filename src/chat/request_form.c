@@ -91,8 +91,9 @@ static slm_err put_object(struct content *c, const json_t *function, const char 
 static bool is_identifier(const char *s) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";
     size_t first = strspn(s, letters);
-    return first > 0 && s[first + strspn(s + first, "abcdefghijklmnopqrstuvwxyz"
-                                                    "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789")] == '\0';
+    return first > 0 &&
+           s[first + strspn(s + first, "abcdefghijklmnopqrstuvwxyz"
+                                       "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789")] == '\0';
 }
 
 /* f(a=1, b="x"); as JSON where an argument's name cannot be written so. */
@@ -182,23 +183,86 @@ static slm_err fold_assistants(struct reading *r, json_t *messages, size_t think
     return SLM_OK;
 }
 
+/* ---- several messages as one ---- */
+
+static bool any_parts(const json_t *messages, size_t from, size_t to) {
+    for (size_t i = from; i < to; i++)
+        if (json_is_array(json_object_get(json_array_get(messages, i), "content")))
+            return true;
+    return false;
+}
+
+static slm_err put_part(struct reading *r, json_t *parts, json_t *text) {
+    json_t *part = json_object();
+    TRY(request_add(r, parts, part));
+    TRY(request_set(r, part, "type", json_string("text")));
+    return request_set(r, part, "text", json_incref(text));
+}
+
+/* Contents of messages [from, to), some of which are lists of parts, as one list. */
+static slm_err join_parts(struct reading *r, json_t *messages, size_t from, size_t to) {
+    json_t *parts = json_array();
+    slm_err err = parts != NULL ? SLM_OK : fail_nomem(r->why, "content", 0);
+    for (size_t i = from; err == SLM_OK && i < to; i++) {
+        json_t *content = json_object_get(json_array_get(messages, i), "content");
+        if (!json_is_array(content))
+            err = put_part(r, parts, content);
+        else if (json_array_extend(parts, content) != 0)
+            err = fail_nomem(r->why, "content", 0);
+    }
+    if (err == SLM_OK)
+        err = request_set(r, json_array_get(messages, from), "content", json_incref(parts));
+    json_decref(parts);
+    return err;
+}
+
+/* Contents of messages [from, to) become that of the first. */
+static slm_err join(struct reading *r, json_t *messages, size_t from, size_t to,
+                    const char *between) {
+    struct content c;
+    if (to - from < 2)
+        return SLM_OK;
+    if (any_parts(messages, from, to))
+        return join_parts(r, messages, from, to);
+    slm_err err = content_begin(&c, r);
+    for (size_t i = from; err == SLM_OK && i < to; i++) {
+        buf_puts(&c.text, i > from ? between : "");
+        err = put_content(&c, json_array_get(messages, i));
+    }
+    return content_end(&c, json_array_get(messages, from), err);
+}
+
+/* Neighbours of one role become one message: in the first `most` groups of them, SIZE_MAX: in all. */
+static slm_err join_neighbours(struct reading *r, json_t *messages, size_t most,
+                               const char *between) {
+    size_t n = json_array_size(messages), to;
+    json_t *kept = json_array();
+    slm_err err = kept != NULL ? SLM_OK : fail_nomem(r->why, "request", 0);
+    for (size_t i = 0; err == SLM_OK && i < n; i = to) {
+        const json_t *role = json_object_get(json_array_get(messages, i), "role");
+        to = i + 1;
+        while (most > 0 && to < n &&
+               json_equal(json_object_get(json_array_get(messages, to), "role"), role))
+            to++;
+        most -= most > 0;
+        err = join(r, messages, i, to, between);
+        if (err == SLM_OK)
+            err = request_add(r, kept, json_incref(json_array_get(messages, i)));
+    }
+    if (err == SLM_OK &&
+        (json_array_clear(messages) != 0 || json_array_extend(messages, kept) != 0))
+        err = fail_nomem(r->why, "request", 0);
+    json_decref(kept);
+    return err;
+}
+
 /* ---- system messages ---- */
 
 /* Those at the start become one. Later ones, which the template would drop or refuse, become user
  * turns. */
 static slm_err one_system(struct reading *r, json_t *messages) {
-    while (json_array_size(messages) > 1 && role_is(json_array_get(messages, 0), "system") &&
-           role_is(json_array_get(messages, 1), "system")) {
-        struct content c;
-        slm_err err = content_begin(&c, r);
-        if (err == SLM_OK)
-            err = put_content(&c, json_array_get(messages, 0));
-        buf_puts(&c.text, "\n\n");
-        if (err == SLM_OK)
-            err = put_content(&c, json_array_get(messages, 1));
-        TRY(content_end(&c, json_array_get(messages, 0), err));
-        (void)json_array_remove(messages, 1);
-    }
+    if (role_is(json_array_get(messages, 0), "system"))
+        TRY(join_neighbours(r, messages, 1, "\n\n"));
     for (size_t i = 1; i < json_array_size(messages); i++) {
         json_t *message = json_array_get(messages, i);
         if (!role_is(message, "system"))
@@ -213,12 +277,13 @@ static slm_err one_system(struct reading *r, json_t *messages) {
 /* ---- tools as text ---- */
 
 /* The inner objects, which is what these models were shown. */
-static slm_err put_tools(struct buf *b, const json_t *tools, const char *before, const char *between,
-                         const char *behind, slm_why *why) {
+static slm_err put_tools(struct buf *b, const json_t *tools, const char *before,
+                         const char *between, const char *behind, slm_why *why) {
     buf_puts(b, before);
     for (size_t i = 0; i < json_array_size(tools); i++) {
         buf_puts(b, i > 0 ? between : "");
-        TRY(request_value(b, json_object_get(json_array_get(tools, i), "function"), STYLE_JSON, why));
+        TRY(request_value(b, json_object_get(json_array_get(tools, i), "function"), STYLE_JSON,
+                          why));
     }
     buf_puts(b, behind);
     return SLM_OK;
@@ -268,66 +333,12 @@ static slm_err form_phi4(struct reading *r, json_t *messages, const json_t *tool
     return err;
 }
 
-/* Contents of two messages, which may be lists of parts, as one list. */
-static slm_err join_parts(struct reading *r, json_t *to, json_t *from) {
-    json_t *parts = json_array(), *both[2] = { to, from };
-    slm_err err = parts != NULL ? SLM_OK : fail_nomem(r->why, "content", 0);
-    for (size_t i = 0; err == SLM_OK && i < 2; i++) {
-        json_t *content = json_object_get(both[i], "content");
-        if (json_is_array(content)) {
-            for (size_t k = 0; err == SLM_OK && k < json_array_size(content); k++)
-                err = request_add(r, parts, json_incref(json_array_get(content, k)));
-            continue;
-        }
-        json_t *part = json_object();
-        err = request_add(r, parts, part);
-        if (err == SLM_OK)
-            err = request_set(r, part, "type", json_string("text"));
-        if (err == SLM_OK)
-            err = request_set(r, part, "text", json_incref(content));
-    }
-    if (err == SLM_OK)
-        err = request_set(r, to, "content", json_incref(parts));
-    json_decref(parts);
-    return err;
-}
-
-static slm_err join(struct reading *r, json_t *to, json_t *from, const char *between) {
-    struct content c;
-    if (json_is_array(json_object_get(to, "content")) ||
-        json_is_array(json_object_get(from, "content")))
-        return join_parts(r, to, from);
-    slm_err err = content_begin(&c, r);
-    if (err == SLM_OK)
-        err = put_content(&c, to);
-    buf_puts(&c.text, between);
-    if (err == SLM_OK)
-        err = put_content(&c, from);
-    return content_end(&c, to, err);
-}
-
-/* Roles alternate and the user begins: neighbours of one role become one turn. */
+/* Roles alternate and the user begins: results are the user's, and neighbours one turn. */
 static slm_err alternate(struct reading *r, json_t *messages) {
-    json_t *turns = json_array(), *last = NULL;
-    slm_err err = turns != NULL ? SLM_OK : fail_nomem(r->why, "request", 0);
-    for (size_t i = 0; err == SLM_OK && i < json_array_size(messages); i++) {
-        json_t *message = json_array_get(messages, i);
-        const char *role = role_is(message, "tool") ? "user" : NULL;
-        if (role != NULL)
-            err = request_set(r, message, "role", json_string(role));
-        if (err == SLM_OK && last != NULL &&
-            json_equal(json_object_get(last, "role"), json_object_get(message, "role"))) {
-            err = join(r, last, message, "\n");
-            continue;
-        }
-        last = message;
-        if (err == SLM_OK)
-            err = request_add(r, turns, json_incref(message));
-    }
-    if (err == SLM_OK && (json_array_clear(messages) != 0 || json_array_extend(messages, turns) != 0))
-        err = fail_nomem(r->why, "request", 0);
-    json_decref(turns);
-    return err;
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        if (role_is(json_array_get(messages, i), "tool"))
+            TRY(request_set(r, json_array_get(messages, i), "role", json_string("user")));
+    return join_neighbours(r, messages, SIZE_MAX, "\n");
 }
 
 static const char gemma_tools[] =
@@ -349,7 +360,8 @@ static slm_err begin_user(struct reading *r, json_t *messages, const json_t *too
         return fail_nomem(r->why, "request", 0);
     TRY(request_set(r, turn, "role", json_string("user")));
     buf_init(&b, r->hooks, CONTENT_MAX);
-    slm_err err = tools != NULL ? put_tools(&b, tools, gemma_tools, ",\n  ", "\n]", r->why) : SLM_OK;
+    slm_err err =
+        tools != NULL ? put_tools(&b, tools, gemma_tools, ",\n  ", "\n]", r->why) : SLM_OK;
     if (err == SLM_OK)
         err = request_set(r, turn, "content", request_string(&b));
     buf_free(&b);

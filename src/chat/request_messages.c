@@ -38,8 +38,8 @@ static bool is_image(const json_t *part) {
 /* An image goes on as it came, under the one type that templates know. */
 static slm_err take_image(struct message_reading *m, const char *role, json_t *part, json_t *out) {
     if (!m->r->model.images)
-        return fail(m->r->why, SLM_E_ARG, SLM_NO_OFFSET, WHERE "%s reads text only, no images", m->at,
-                    request_model(m->r));
+        return fail(m->r->why, SLM_E_ARG, SLM_NO_OFFSET, WHERE "%s reads text only, no images",
+                    m->at, request_model(m->r));
     if (strcmp(role, "user") != 0)
         return bad(m, "images belong into messages of users");
     json_t *copy = json_copy(part);
@@ -105,7 +105,8 @@ static slm_err take_content(struct message_reading *m, const char *role, json_t 
 /* ---- calls ---- */
 
 /* Arguments as an object: given as one, as its text, or not at all. */
-static slm_err take_arguments(struct message_reading *m, const char *name, json_t *in, json_t *out) {
+static slm_err take_arguments(struct message_reading *m, const char *name, json_t *in,
+                              json_t *out) {
     json_t *object;
     if (in == NULL || json_is_null(in))
         return request_set(m->r, out, "arguments", json_object());
@@ -214,8 +215,8 @@ static const char *role_of(const json_t *message) {
 }
 
 static void warn_unknown(struct message_reading *m, json_t *in) {
-    static const char *const known[] = { "role",         "content", "reasoning_content", "tool_calls",
-                                         "tool_call_id", "name" };
+    static const char *const known[] = { "role",       "content",      "reasoning_content",
+                                         "tool_calls", "tool_call_id", "name" };
     for (void *it = json_object_iter(in); it != NULL; it = json_object_iter_next(in, it)) {
         const char *key = json_object_iter_key(it);
         bool is_known = json_is_null(json_object_iter_value(it));
@@ -277,28 +278,53 @@ static slm_err take_message(struct message_reading *m, json_t *in, json_t *messa
 
 /* ---- results in the order of their calls, which is all that most templates tell of them ---- */
 
-static size_t call_index(const json_t *calls, const json_t *result) {
-    const json_t *id = json_object_get(result, "tool_call_id");
-    size_t n = json_array_size(calls);
-    for (size_t i = 0; i < n && json_is_string(id); i++) {
-        const json_t *is = json_object_get(json_array_get(calls, i), "id");
-        if (json_is_string(is) && strcmp(json_string_value(is), json_string_value(id)) == 0)
-            return i;
+/* id -> place in calls; NULL: no memory. */
+static json_t *call_places(const json_t *calls) {
+    json_t *places = json_object();
+    for (size_t i = 0; places != NULL && i < json_array_size(calls); i++) {
+        const char *id = json_string_value(json_object_get(json_array_get(calls, i), "id"));
+        if (id != NULL &&
+            json_object_set_new_nocheck(places, id, json_integer((json_int_t)i)) != 0) {
+            json_decref(places);
+            return NULL;
+        }
     }
-    return n;
+    return places;
+}
+
+/* The place of each of the messages [from, to) among the calls; behind the last for those without. */
+static slm_err places_of(struct reading *r, const json_t *messages, const json_t *calls,
+                         size_t from, size_t to, size_t **out) {
+    json_t *places = call_places(calls);
+    *out = mem_alloc(r->hooks, to - from, sizeof **out);
+    if (*out == NULL || places == NULL) {
+        json_decref(places);
+        return fail_nomem(r->why, "results", to - from);
+    }
+    for (size_t i = from; i < to; i++) {
+        const json_t *result = json_array_get(messages, i);
+        const char *id = json_string_value(json_object_get(result, "tool_call_id"));
+        const json_t *at = id != NULL ? json_object_get(places, id) : NULL;
+        (*out)[i - from] = at != NULL ? (size_t)json_integer_value(at) : json_array_size(calls);
+    }
+    json_decref(places);
+    return SLM_OK;
 }
 
 /* Messages [from, to) are results of calls; those without one come last. */
 static slm_err order_results(struct reading *r, json_t *messages, const json_t *calls, size_t from,
                              size_t to) {
     json_t *sorted = json_array();
-    slm_err err = sorted != NULL ? SLM_OK : fail_nomem(r->why, "results", 0);
-    for (size_t c = 0; err == SLM_OK && c <= json_array_size(calls); c++)
+    size_t *places = NULL;
+    slm_err err = sorted != NULL ? places_of(r, messages, calls, from, to, &places)
+                                 : fail_nomem(r->why, "results", to - from);
+    for (size_t place = 0; err == SLM_OK && place <= json_array_size(calls); place++)
         for (size_t i = from; err == SLM_OK && i < to; i++)
-            if (call_index(calls, json_array_get(messages, i)) == c)
+            if (places[i - from] == place)
                 err = request_add(r, sorted, json_incref(json_array_get(messages, i)));
     for (size_t i = from; err == SLM_OK && i < to; i++)
         (void)json_array_set(messages, i, json_array_get(sorted, i - from));
+    mem_free(r->hooks, places);
     json_decref(sorted);
     return err;
 }
@@ -347,9 +373,9 @@ static bool ends_in(const char *text, size_t n, const char *word, size_t n_word)
 static size_t before_word(const char *text, size_t n, enum think_word *word) {
     while (n > 0 && strchr(" \t\r\n", text[n - 1]) != NULL)
         n--;
-    *word = ends_in(text, n, word_off, sizeof word_off - 1)  ? THINK_WORD_OFF
+    *word = ends_in(text, n, word_off, sizeof word_off - 1) ? THINK_WORD_OFF
             : ends_in(text, n, word_on, sizeof word_on - 1) ? THINK_WORD_ON
-                                                             : THINK_WORD_NONE;
+                                                            : THINK_WORD_NONE;
     n -= *word == THINK_WORD_OFF  ? sizeof word_off - 1
          : *word == THINK_WORD_ON ? sizeof word_on - 1
                                   : 0;

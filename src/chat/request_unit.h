@@ -32,7 +32,8 @@ json_t *request_string(const struct buf *b); /* NULL when b failed */
 slm_err request_messages(struct reading *r, const json_t *messages, json_t **out);
 /* What a user typed to switch thinking. */
 enum think_word { THINK_WORD_NONE, THINK_WORD_ON, THINK_WORD_OFF };
-enum think_word request_think_word(const json_t *messages, enum call_dialect dialect, size_t *message);
+enum think_word request_think_word(const json_t *messages, enum call_dialect dialect,
+                                   size_t *message);
 /* Takes the word away again. */
 slm_err request_drop_word(struct reading *r, json_t *messages, size_t message);
 

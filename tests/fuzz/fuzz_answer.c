@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char tools_text[] =
     "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":{},"
-    "\"b\":{}}}}},{\"type\":\"function\",\"function\":{\"name\":\"get_time\"}},{\"name\":\"g.h-i\"}]";
+    "\"b\":{}}}}},{\"type\":\"function\",\"function\":{\"name\":\"get_time\"}},{\"name\":\"g.h-i\"}"
+    "]";
 
 struct events {
     struct buf text; /* all events */
@@ -89,8 +90,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     parse(&setup, text, n, n + 1, 0, &whole, &bad_whole);
     for (int way = 0; way < 3; way++) {
         struct events parts = { .last = 0 };
-        parse(&setup, text, n, way == 0 ? 1 : way == 1 ? 5 : 40, data[1] + (uint32_t)way, &parts,
-              &bad_parts);
+        parse(&setup, text, n,
+              way == 0   ? 1
+              : way == 1 ? 5
+                         : 40,
+              data[1] + (uint32_t)way, &parts, &bad_parts);
         if (!same(&whole.text, &parts.text) || bad_whole != bad_parts)
             abort();
         buf_free(&parts.text);

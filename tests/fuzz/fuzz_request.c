@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char template_text[] =
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ m.tools }}{{ m.reasoning_content }}"
-    "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
+    "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor "
+    "%}"
     "{% endfor %}{{ tools }}{{ xml_tools }}{{ enable_thinking }}";
 
 static const char *word(const json_t *message, const char *key) {

@@ -47,7 +47,9 @@ static bool add_file(struct slm_memory_file *files, size_t *n, const char *rel, 
     char path[1024];
     struct slm_memory_file *f = &files[*n];
     bool there = ref_path(path, sizeof path, rel) != NULL;
-    f->data = !there ? NULL : strstr(rel, ".gz") != NULL ? slurp_gz(path, &f->size) : slurp(path, &f->size);
+    f->data = !there                       ? NULL
+              : strstr(rel, ".gz") != NULL ? slurp_gz(path, &f->size)
+                                           : slurp(path, &f->size);
     f->name = name;
     *n += f->data != NULL;
     return f->data != NULL;
@@ -56,7 +58,8 @@ static bool add_file(struct slm_memory_file *files, size_t *n, const char *rel, 
 /* Tokenizer, template and configuration of a model; NULL: the reference is not here. */
 static slm_engine *open_engine(const char *model, const char *tokenizer,
                                struct slm_memory_file *files, size_t *n) {
-    static const char *const names[] = { "chat_template.jinja", "config.json", "generation_config.json" };
+    static const char *const names[] = { "chat_template.jinja", "config.json",
+                                         "generation_config.json" };
     char rel[256];
     slm_engine_options o = slm_engine_default();
     slm_engine *e = NULL;
@@ -110,7 +113,8 @@ static bool check_case(const slm_engine *e, const json_t *one) {
     json_object_foreach(json_object_get(one, "counts"), control, times) {
         size_t n = count(e, &info, control);
         if (n != (size_t)json_integer_value(times)) {
-            print_message("%s %s: %s %zu times\n", text_of(one, "model"), text_of(one, "id"), control, n);
+            print_message("%s %s: %s %zu times\n", text_of(one, "model"), text_of(one, "id"),
+                          control, n);
             good = false;
         }
     }
@@ -152,7 +156,8 @@ int main(void) {
                 phi[] = "phi-4-mini-instruct", qwen[] = "qwen3-0.6b",
                 qwen_4b[] = "qwen3-4b-instruct-2507", smol[] = "smollm3-3b";
     const struct CMUnitTest tests[] = {
-        MODEL(gemma_small), MODEL(gemma), MODEL(jan), MODEL(phi), MODEL(qwen), MODEL(qwen_4b), MODEL(smol),
+        MODEL(gemma_small), MODEL(gemma),   MODEL(jan),  MODEL(phi),
+        MODEL(qwen),        MODEL(qwen_4b), MODEL(smol),
     };
     return cmocka_run_group_tests(tests, load_cases, drop_cases);
 }

@@ -120,8 +120,8 @@ static void check_case(const struct answer_case *c, size_t cut, size_t step) {
         if (*s == '\1')
             *s = '|';
     if (strcmp(got, c->want) != 0 || malformed != c->malformed)
-        fail_msg("'%s' cut at %zu, then every %zu:\n got %s (%zu malformed)\nwant %s (%zu)", c->text,
-                 cut, step, got, malformed, c->want, c->malformed);
+        fail_msg("'%s' cut at %zu, then every %zu:\n got %s (%zu malformed)\nwant %s (%zu)",
+                 c->text, cut, step, got, malformed, c->want, c->malformed);
     free(got);
 }
 
@@ -228,9 +228,11 @@ struct big_form {
     const char *before, *after;
 };
 static const struct big_form big_forms[] = {
-    { CALLS_HERMES, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"", "\"}}\n</tool_call>" },
+    { CALLS_HERMES, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"",
+      "\"}}\n</tool_call>" },
     { CALLS_SMOLLM3, "<code>print(f(a='", "'))</code>" },
-    { CALLS_PHI4, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": \"", "\"}}]<|/tool_call|>" },
+    { CALLS_PHI4, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": \"",
+      "\"}}]<|/tool_call|>" },
     { CALLS_GEMMA, "Sure: [f(a=\"", "\")]" },
     { CALLS_GEMMA, "{\"name\": \"f\", \"parameters\": {\"a\": \"", "\"}}" },
 };
@@ -244,7 +246,8 @@ static double big_case(const struct big_form *form, size_t n_value, size_t step)
         buf_putc(&text, i % 9 == 8 ? ' ' : (char)('a' + i % 26));
     buf_puts(&text, form->after);
     double start = seconds();
-    char *got = events_of(&setup, text.data, text.len, 0, step, NULL), *call = strstr(got, "\1C f(");
+    char *got = events_of(&setup, text.data, text.len, 0, step, NULL),
+         *call = strstr(got, "\1C f(");
     double took = seconds() - start;
     assert_non_null(call);
     assert_true(strlen(call) > n_value + 10 && strlen(call) < n_value + 20);
@@ -385,9 +388,9 @@ static void test_oom(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),    cmocka_unit_test(test_random),
-        cmocka_unit_test(test_big),      cmocka_unit_test(test_too_big),
-        cmocka_unit_test(test_held),     cmocka_unit_test(test_no_tools),
+        cmocka_unit_test(test_cases), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_big),   cmocka_unit_test(test_too_big),
+        cmocka_unit_test(test_held),  cmocka_unit_test(test_no_tools),
         cmocka_unit_test(test_oom),
     };
     return cmocka_run_group_tests(tests, load_tools, drop_tools);

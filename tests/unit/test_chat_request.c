@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -522,6 +523,34 @@ static void test_marks(void **state) {
     template_free(t);
 }
 
+/* Many messages that have to become few: the cost stays linear (quadratic would be minutes). */
+static void test_many(void **state) {
+    (void)state;
+    static const char *const kinds[] = {
+        "{\"role\":\"system\",\"content\":\"a system message\"}",
+        "{\"role\":\"user\",\"content\":\"a user message\"}",
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},{\"type\":\"image\"}]}",
+        CALLING(CALL("a", "f", "{}") "," CALL("b", "g", "{}")) "," RESULT("b", "2") "," RESULT("a", "1"),
+    };
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        struct buf b;
+        struct request_think think = { .images = true };
+        clock_t start = clock();
+        buf_init(&b, NULL, (size_t)64 << 20);
+        buf_puts(&b, "{\"messages\":[");
+        for (int i = 0; i < 100000; i++) {
+            buf_puts(&b, i > 0 ? "," : "");
+            buf_puts(&b, kinds[k]);
+        }
+        buf_puts(&b, "]}");
+        struct request r = good(b.data, CALLS_GEMMA, think);
+        assert_int_equal(json_array_size(r.messages), k == 0 ? 2 : k == 3 ? 200001 : 1);
+        request_free(NULL, &r);
+        buf_free(&b);
+        assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 20);
+    }
+}
+
 /* ---- failing allocations ---- */
 
 static void test_oom(void **state) {
@@ -554,7 +583,8 @@ int main(void) {
         cmocka_unit_test(test_messages), cmocka_unit_test(test_order),
         cmocka_unit_test(test_choices),  cmocka_unit_test(test_think),
         cmocka_unit_test(test_dialects), cmocka_unit_test(test_trust),
-        cmocka_unit_test(test_marks),    cmocka_unit_test(test_oom),
+        cmocka_unit_test(test_marks),    cmocka_unit_test(test_many),
+        cmocka_unit_test(test_oom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

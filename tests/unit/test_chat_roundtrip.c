@@ -28,12 +28,42 @@ static uint32_t next(uint32_t n) {
 /* ---- random calls ---- */
 
 static const char *const names[] = { "f", "get_weather", "ns.tool", "a-b", "print", "Z9" };
-static const char *const keys[] = { "a", "city", "_x1", "name", "Z", "naïve", "with-dash", "", "a b" };
-static const char *const bits[] = {
-    "x", " ", "\"", "'", "\\", "\n", "\t", "\r", "\x01", "\x7f", "Zürich", "你好", "🙂", "</tool_call>",
-    "<tool_call>", "<|/tool_call|>", "]", ")", "}", "{", "[", "```", "</code>", "'''", "\"\"\"", "\\u00e4",
-    "</think>", "<think>", "True", ",", ":", "/", "{\"name\": \"f\"}"
+static const char *const keys[] = {
+    "a", "city", "_x1", "name", "Z", "naïve", "with-dash", "", "a b"
 };
+static const char *const bits[] = { "x",
+                                    " ",
+                                    "\"",
+                                    "'",
+                                    "\\",
+                                    "\n",
+                                    "\t",
+                                    "\r",
+                                    "\x01",
+                                    "\x7f",
+                                    "Zürich",
+                                    "你好",
+                                    "🙂",
+                                    "</tool_call>",
+                                    "<tool_call>",
+                                    "<|/tool_call|>",
+                                    "]",
+                                    ")",
+                                    "}",
+                                    "{",
+                                    "[",
+                                    "```",
+                                    "</code>",
+                                    "'''",
+                                    "\"\"\"",
+                                    "\\u00e4",
+                                    "</think>",
+                                    "<think>",
+                                    "True",
+                                    ",",
+                                    ":",
+                                    "/",
+                                    "{\"name\": \"f\"}" };
 
 static json_t *random_text(void) {
     struct buf b;
@@ -73,7 +103,8 @@ static json_t *random_value(unsigned depth) {
     if (kind == 1) {
         json_t *o = json_object();
         for (uint32_t n = next(4); n > 0; n--)
-            json_object_set_new(o, keys[next(sizeof keys / sizeof keys[0])], random_value(depth - 1));
+            json_object_set_new(o, keys[next(sizeof keys / sizeof keys[0])],
+                                random_value(depth - 1));
         return o;
     }
     return random_scalar();
@@ -84,7 +115,8 @@ static json_t *random_calls(bool simple_keys) {
     for (uint32_t n = 1 + next(4); n > 0; n--) {
         json_t *arguments = json_object();
         for (uint32_t k = next(5); k > 0; k--)
-            json_object_set_new(arguments, keys[next(simple_keys ? 5 : sizeof keys / sizeof keys[0])],
+            json_object_set_new(arguments,
+                                keys[next(simple_keys ? 5 : sizeof keys / sizeof keys[0])],
                                 random_value(4));
         json_array_append_new(calls, json_pack("{s:s,s:{s:s,s:o}}", "type", "function", "function",
                                                "name", names[next(6)], "arguments", arguments));
@@ -98,22 +130,25 @@ struct form {
     const char *name;
     enum call_dialect written, read; /* by the renderer, by the parser */
     const char *before, *behind;     /* around the calls */
-    const char *from, *to;           /* replaced in them: all occurrences outside of strings; or NULL */
-    const char *text;                /* before the calls; NULL: none is possible */
+    const char *from, *to; /* replaced in them: all occurrences outside of strings; or NULL */
+    const char *text;      /* before the calls; NULL: none is possible */
     bool simple_keys;
 };
 
 static const struct form forms[] = {
     { "hermes", CALLS_HERMES, CALLS_HERMES, "", "", NULL, NULL, "I look.\n", false },
-    { "hermes, thinking", CALLS_HERMES, CALLS_HERMES, "<think>\nhm <tool_call> hm\n</think>\n\n", "", NULL,
-      NULL, "I look.\n", false },
+    { "hermes, thinking", CALLS_HERMES, CALLS_HERMES, "<think>\nhm <tool_call> hm\n</think>\n\n",
+      "", NULL, NULL, "I look.\n", false },
     { "smollm3", CALLS_SMOLLM3, CALLS_SMOLLM3, "", "", NULL, NULL, "I look.\n", false },
-    { "smollm3, Python", CALLS_GEMMA, CALLS_SMOLLM3, "<code>\n", "\n</code>", NULL, NULL, "I look.\n", true },
+    { "smollm3, Python", CALLS_GEMMA, CALLS_SMOLLM3, "<code>\n", "\n</code>", NULL, NULL,
+      "I look.\n", true },
     { "phi4", CALLS_PHI4, CALLS_PHI4, "", "", NULL, NULL, "I look.", false },
     { "phi4, not closed", CALLS_PHI4, CALLS_PHI4, "", "", "<|/tool_call|>", "", "I look.", false },
-    { "phi4, functools", CALLS_PHI4, CALLS_PHI4, "", "", "<|tool_call|>", "functools", "I look.", false },
+    { "phi4, functools", CALLS_PHI4, CALLS_PHI4, "", "", "<|tool_call|>", "functools", "I look.",
+      false },
     { "gemma", CALLS_GEMMA, CALLS_GEMMA, "", "", NULL, NULL, "I look: ", false },
-    { "gemma, fence", CALLS_GEMMA, CALLS_GEMMA, "```tool_code\n", "\n```", NULL, NULL, "I look: ", false },
+    { "gemma, fence", CALLS_GEMMA, CALLS_GEMMA, "```tool_code\n", "\n```", NULL, NULL,
+      "I look: ", false },
     { "gemma, JSON", CALLS_PHI4, CALLS_GEMMA, "", "", "<|tool_call|>", "", "I look: ", false },
 };
 
@@ -123,8 +158,8 @@ static int tell(void **state) {
     (void)state;
     told = json_array();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        json_array_append_new(told, json_pack("{s:s,s:{s:s}}", "type", "function", "function", "name",
-                                              names[i]));
+        json_array_append_new(
+            told, json_pack("{s:s,s:{s:s}}", "type", "function", "function", "name", names[i]));
     return 0;
 }
 
@@ -140,8 +175,8 @@ static char *write_calls(enum call_dialect dialect, json_t *calls) {
         "{% set m = messages[1] %}{{ m.content }}{% for c in m.tool_calls %}{% if not loop.first %}"
         "{{ '\\n' }}{% endif %}<tool_call>\n{\"name\": \"{{ c.function.name }}\", \"arguments\": "
         "{{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}";
-    json_t *root = json_pack("{s:[{s:s,s:s},{s:s,s:s,s:O}]}", "messages", "role", "user", "content", "q",
-                             "role", "assistant", "content", "", "tool_calls", calls);
+    json_t *root = json_pack("{s:[{s:s,s:s},{s:s,s:s,s:O}]}", "messages", "role", "user", "content",
+                             "q", "role", "assistant", "content", "", "tool_calls", calls);
     struct request_think think = { .name = NULL };
     struct template *t;
     struct template_output out;
@@ -201,8 +236,9 @@ static void hear_call(void *user, const struct answer_call *call) {
 
 static void read_back(const struct form *f, const struct buf *text, json_t *calls) {
     struct heard h = { .calls = json_array() };
-    const struct answer_setup setup = { .dialect = f->read, .tools = told, .open = "<think>",
-                                        .close = "</think>" };
+    const struct answer_setup setup = {
+        .dialect = f->read, .tools = told, .open = "<think>", .close = "</think>"
+    };
     const struct answer_events events = { hear_text, hear_call, &h };
     struct answer_parser *p;
     buf_init(&h.text, NULL, 65536);
