@@ -37,6 +37,7 @@ enum connection_phase { CONNECTION_HEAD, CONNECTION_BODY, CONNECTION_WORK, CONNE
 /* One TCP connection, from accept to close. All under the watcher's lock but fd and peer. */
 struct connection {
     struct connection *next, *prev;
+    uint64_t number; /* from 1 on, never used again */
     int fd;
     struct sockaddr_storage peer;
     enum connection_phase phase;
@@ -53,6 +54,7 @@ struct watch {
     pthread_mutex_t lock;
     struct connection *first;
     size_t n;
+    uint64_t last_number;
     atomic_bool stop;
 };
 bool watch_start(struct watch *w, struct server *s);

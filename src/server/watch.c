@@ -74,12 +74,13 @@ struct connection *watch_add(struct watch *w, int fd, const struct sockaddr *pee
                                : peer->sa_family == AF_INET ? sizeof(struct sockaddr_in)
                                                             : sizeof(sa_family_t));
     pthread_mutex_lock(&w->lock);
+    c->number = ++w->last_number;
     c->next = w->first;
     if (w->first)
         w->first->prev = c;
     w->first = c;
     w->n++;
-    struct epoll_event event = { .events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = c };
+    struct epoll_event event = { .events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = c->number };
     epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event);
     pthread_mutex_unlock(&w->lock);
     return c;
@@ -179,10 +180,11 @@ static void check(struct watch *w, struct connection *c, uint64_t now) {
 
 /* ------------------------------------------------------------------ the thread */
 
-/* The events' pointers are looked for in the list: a connection may have been removed since. */
-static void peer_left(struct watch *w, const struct connection *which) {
+/* Between the event and the lock the connection may have been removed, and another one have come into
+ * its memory and its descriptor: so events name it by a number that is nobody else's. */
+static void peer_left(struct watch *w, uint64_t number) {
     for (struct connection *c = w->first; c; c = c->next)
-        if (c == which && c->exchange)
+        if (c->number == number && c->exchange)
             exchange_leave(c->exchange);
 }
 
@@ -195,8 +197,7 @@ static void *watch_thread(void *arg) {
         uint64_t now = clock_ns();
         pthread_mutex_lock(&w->lock);
         for (int i = 0; i < n; i++)
-            if (events[i].data.ptr != w)
-                peer_left(w, events[i].data.ptr);
+            peer_left(w, events[i].data.u64); /* 0 is the wake-up */
         if (now - last >= TICK_MS * UINT64_C(1000000)) {
             for (struct connection *c = w->first; c; c = c->next)
                 check(w, c, now);
@@ -212,7 +213,7 @@ bool watch_start(struct watch *w, struct server *s) {
     pthread_mutex_init(&w->lock, NULL);
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = w };
+    struct epoll_event event = { .events = EPOLLIN, .data.u64 = 0 };
     if (w->epoll < 0 || w->wake < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &event) != 0)
         return false;
     w->started = pthread_create(&w->thread, NULL, watch_thread, w) == 0;
