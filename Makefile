@@ -153,7 +153,7 @@ $(BUILD)/obj/models_list.o: $(MODELS_LIST) $(FLAGS_FILE)
 	$(Q)$(COMPILE)
 
 # assembly embeds the files of the demo model and of the web page with .incbin, which -MMD does not see
-$(BUILD)/obj/%.o: %.S $(FLAGS_FILE) $(wildcard demo-model/* src/server/page/*)
+$(BUILD)/obj/%.o: %.S $(FLAGS_FILE) $(wildcard demo-model/* src/server/page/* packaging/*)
 	@mkdir -p $(@D)
 	$(call say,as,$<)
 	$(Q)$(CC) $(INCLUDES) $(CPPFLAGS) -Wa,--noexecstack -MMD -MP -c $< -o $@

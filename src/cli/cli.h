@@ -386,6 +386,7 @@ int cmd_detokenize(struct cli *c);
 int cmd_render(struct cli *c);
 int cmd_logits(struct cli *c);
 int cmd_serve(struct cli *c);
+int cmd_deploy(struct cli *c);
 int cmd_classify(struct cli *c);
 int cmd_extract(struct cli *c);
 int cmd_help(struct cli *c);

@@ -157,6 +157,22 @@ const struct command_row command_table[CMD_COUNT] = {
                     "slm serve qwen3-0.6b --port 11434 --parallel 8\n"
                     "slm serve --host 0.0.0.0 --keys keys.txt --tls-cert c.pem --tls-key k.pem",
                     0, 64, PLACE_MODEL, PLACE_MODEL },
+    [CMD_DEPLOY] = { "deploy", "TARGET [MODEL...]",
+                     "files for running the server elsewhere: haproxy, systemd, container",
+                     "haproxy: a configuration of HAProxy 2.6 in front of several servers. Prompts "
+                     "that begin alike go to the same one, which has evaluated that beginning; what "
+                     "does not fit waits; a server that fails is left out, and requests whose answer "
+                     "has not begun are given to another. The file of --tls-cert holds the certificates "
+                     "and the key.\n\n"
+                     "systemd: a unit that may read its models and use its port, and nothing else, "
+                     "with the path of this program, the models and the address. container: the "
+                     "file that podman or docker builds an image from, in the sources' folder.\n\n"
+                     "Everything goes to standard output; nothing is installed or started.",
+                     "slm deploy haproxy --servers 10.0.0.1:8080,10.0.0.2:8080 > haproxy.cfg\n"
+                     "slm deploy haproxy --servers a:8080,b:8080 --port 443 --tls-cert site.pem\n"
+                     "slm deploy systemd qwen3-0.6b > /etc/systemd/system/slm.service\n"
+                     "slm deploy container > Containerfile",
+                     1, 65, PLACE_TEXT, PLACE_MODEL },
     [CMD_CLASSIFY] = { "classify", "MODEL [TEXT...]",
                        "probabilities of labels, for a text or for each row of a stream",
                        "A label counts as the whole answer: the model's own probabilities of its "
@@ -305,15 +321,15 @@ const struct option_row option_table[OPT_COUNT] = {
 
     [OPT_HOST] = { "host", 0, ARG_TEXT, 0, 0, "ADDRESS", "127.0.0.1",
                    "address to listen on; one that others reach wants --keys", GROUP_SERVER,
-                   ON(SERVE), false },
+                   ON(SERVE) | ON(DEPLOY), false },
     [OPT_PORT] = { "port", 0, ARG_INT, 0, 65535, "N", "8080", "0 lets the system choose",
-                   GROUP_SERVER, ON(SERVE), false },
+                   GROUP_SERVER, ON(SERVE) | ON(DEPLOY), false },
     [OPT_TLS_CERT] = { "tls-cert", 0, ARG_FILE, 0, 0, "FILE", NULL,
-                       "certificate chain, PEM: serve HTTPS", GROUP_SERVER, ON(SERVE), false },
+                       "certificate chain, PEM: serve HTTPS", GROUP_SERVER, ON(SERVE) | ON(DEPLOY), false },
     [OPT_TLS_KEY] = { "tls-key", 0, ARG_FILE, 0, 0, "FILE", NULL, "its private key, PEM",
                       GROUP_SERVER, ON(SERVE), false },
     [OPT_KEYS] = { "keys", 0, ARG_FILE, 0, 0, "FILE", NULL, "who may ask, a line each; mode 600",
-                   GROUP_SERVER, ON(SERVE), false },
+                   GROUP_SERVER, ON(SERVE) | ON(DEPLOY), false },
     [OPT_INSECURE_NO_KEY] = { "insecure-no-key", 0, ARG_FLAG, 0, 0, NULL, NULL,
                               "other machines may ask without a key", GROUP_SERVER, ON(SERVE),
                               false },
@@ -327,14 +343,14 @@ const struct option_row option_table[OPT_COUNT] = {
                            "repeated",
                            GROUP_SERVER, ON(SERVE), true },
     [OPT_PARALLEL] = { "parallel", 0, ARG_INT, 1, 256, "N", "4", "answers at once from each model",
-                       GROUP_SERVER, ON(SERVE), false },
+                       GROUP_SERVER, ON(SERVE) | ON(DEPLOY), false },
     [OPT_QUEUE] = { "queue", 0, ARG_INT, 0, 100000, "N", "64",
                     "requests that may wait for each model; more get 429", GROUP_SERVER, ON(SERVE),
                     false },
     [OPT_QUEUE_TOKENS] = { "queue-tokens", 0, ARG_INT, 1, 1e12, "N", "1048576",
                            "tokens of their prompts together", GROUP_SERVER, ON(SERVE), false },
     [OPT_TIMEOUT] = { "timeout", 0, ARG_INT, 1, 1e6, "S", "3600", "most seconds for one request",
-                      GROUP_SERVER, ON(SERVE), false },
+                      GROUP_SERVER, ON(SERVE) | ON(DEPLOY), false },
     [OPT_DRAIN] = { "drain", 0, ARG_INT, 0, 1e6, "S", "30",
                     "seconds for running answers after SIGTERM", GROUP_SERVER, ON(SERVE), false },
     [OPT_DRAIN_DELAY] = { "drain-delay", 0, ARG_INT, 0, 1e6, "S", "5; on loopback 0",
@@ -366,6 +382,21 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_PARAMETERS] = { "parameters", 0, ARG_FLAG, 0, 0, NULL, NULL,
                          "print the parameters that requests may have, as Markdown", GROUP_SERVER,
                          ON(SERVE), false },
+    [OPT_SERVERS] = { "servers", 0, ARG_TEXT, 0, 0, "LIST", NULL,
+                      "addresses of the servers: host:port,host:port,...", GROUP_SERVER, ON(DEPLOY),
+                      false },
+    [OPT_SERVERS_CA] = { "servers-ca", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                         "who signed the servers' certificates, PEM: speak TLS to them",
+                         GROUP_SERVER, ON(DEPLOY), false },
+    [OPT_READ_AHEAD] = { "read-ahead", 0, ARG_SIZE, 0, 0, "SIZE", "256K",
+                         "of each request, to find its server and to send it again", GROUP_SERVER,
+                         ON(DEPLOY), false },
+    [OPT_QUEUE_TIME] = { "queue-time", 0, ARG_INT, 1, 1e6, "S", "60",
+                         "seconds that a request may wait for a server", GROUP_SERVER, ON(DEPLOY),
+                         false },
+    [OPT_STATS_PORT] = { "stats-port", 0, ARG_INT, 0, 65535, "N", "8404",
+                         "state of the servers, on this machine only; 0: none", GROUP_SERVER,
+                         ON(DEPLOY), false },
 
     [OPT_TENSORS] = { "tensors", 0, ARG_FLAG, 0, 0, NULL, NULL, "list every tensor", GROUP_INPUT,
                       ON(INFO), false },
