@@ -88,13 +88,15 @@ static int load(struct chat *chat, int64_t id, bool take_system) {
 
 /* ------------------------------------------------------------------ one turn */
 
-/* The message as the model is given it: pictures before its text. */
-static json_t *with_pictures(json_t *message) {
+/* The message as the model is given it: pictures before its text, nothing of the program's own. */
+static json_t *as_asked(json_t *message) {
     const json_t *pictures = json_object_get(message, "pictures");
     size_t n = json_array_size(pictures);
+    json_t *copy = keep_json(json_copy(message));
+    json_object_del(copy, "finish");
     if (n == 0)
-        return json_incref(message);
-    json_t *copy = keep_json(json_copy(message)), *parts = keep_json(json_array());
+        return copy;
+    json_t *parts = keep_json(json_array());
     for (size_t i = 0; i < n; i++)
         json_array_append_new(parts, keep_json(json_pack("{s:s}", "type", "image")));
     json_array_append_new(parts, keep_json(json_pack("{s:s, s:O}", "type", "text", "text",
@@ -112,7 +114,7 @@ static json_t *turn_messages(const struct chat *chat) {
     size_t i;
     json_t *message;
     json_array_foreach(chat->messages, i, message)
-        json_array_append_new(all, with_pictures(message));
+        json_array_append_new(all, as_asked(message));
     return all;
 }
 

@@ -34,6 +34,16 @@ json 'the limit of a lower step is its own' 'd["limits"]["multiply_tops"] == max
 run bench demo -p 1 -n 1 -r 1 --json --kv f32 --chunk 1
 json 'the least there is' 'd["prefill_tok_s"] > 0'
 
+# ---- a constraint ----
+echo '{"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}, "age": {"type": "integer"}}, "required": ["name", "age"]}' >"$work/schema.json"
+run bench demo --schema "$work/schema.json" -n 24 -r 2 --json
+json 'a schema' 'd["mask_us"] > 0 and 0 < d["mask_share"] < 1 and 0 < d["forced_share"] < 1 and d["compile_ms"] > 0'
+json 'three ways' 'all(d[w]["tok_s"] > 0 and len(d[w]["samples"]) == 2 for w in ("free", "held", "held_forced"))'
+run bench demo --schema "$work/schema.json" -n 24 -r 2
+try 'as a table' grep -qE '^mask +[0-9.]+ us/token +[0-9.]+ % of decoding' "$work/out"
+run bench demo --schema "$work/none.json"
+ends 'a schema that is not there' 1
+
 # ---- several depths ----
 run bench demo -p 16 -n 4 -r 1 -d 0,64,1000000,64 --json
 json 'depths' '[c["depth"] for c in d["cells"]] == [0, 0, 64, 64] and d["cells"][3]["cost"]["kv_bytes"] > d["cells"][1]["cost"]["kv_bytes"] and d["cells"][3]["began_at"] == 64'

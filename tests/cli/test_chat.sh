@@ -46,6 +46,19 @@ ends 'a message that does not fit' 1
 says 'a message that does not fit' 'the context holds 1,024; nothing was dropped'
 try 'the chat goes on after it' grep -q Lima "$work/out"
 
+cat >"$work/tools.json" <<'TOOLS'
+[{"type": "function", "function": {"name": "get_weather", "description": "Get the weather in a city",
+  "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]
+TOOLS
+talk 'What is the weather in Oslo?
+/save weather' demo --think off --tools "$work/tools.json"
+prints 'a call of a tool' '[call] get_weather {"city": "Oslo"}'
+talk 'What is the capital of Peru?' demo --resume=weather --think off --tools "$work/tools.json" --json
+json 'a call that was saved is part of the history' 'd["usage"]["prompt_tokens"] > 180'
+talk 'Hello
+Who are you?' demo --no-save --think off --choices yes,no
+try 'every turn is held to the choices' test "$(grep -cxE 'yes|no' "$work/out")" = 2
+
 # saved, named, listed, resumed
 talk 'My name is Marco.
 /save friend' demo --think off

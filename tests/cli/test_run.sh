@@ -109,7 +109,51 @@ cat >"$work/tools.json" <<'TOOLS'
   "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]
 TOOLS
 run run demo 'What is the weather in Oslo?' --tools "$work/tools.json" --think off --json
-json 'tools reach the template' '"get_weather" in d["answer"] and "Oslo" in d["answer"]'
+json 'a tool is called' 'd["answer"] == "" and d["tool_calls"][0]["function"]["name"] == "get_weather"'
+json 'its arguments' 'json.loads(d["tool_calls"][0]["function"]["arguments"]) == {"city": "Oslo"}'
+run run demo 'What is the weather in Oslo?' --tools "$work/tools.json" --think off
+prints 'a call on a line' '[call] get_weather {"city": "Oslo"}'
+run run demo 'What is the weather in Oslo?' --tools "$work/tools.json" --think off --tool-choice none --json
+json 'no call when none is wanted' '"tool_calls" not in d'
+run run demo 'Hello' --tools "$work/tools.json" --think off --tool-choice required --json
+json 'a call when one is required' 'len(d["tool_calls"]) >= 1 and d["answer"] == ""'
+run run demo 'Hello' --tools "$work/tools.json" --think off --tool-choice get_weather --json
+json 'a call of that tool' 'd["tool_calls"][0]["function"]["name"] == "get_weather"'
+run run demo 'Hello' --tools "$work/tools.json" --tool-choice get_whether
+ends 'a tool that is not there' 1
+says 'a tool that is not there' "there is no tool 'get_whether'"
+run run demo 'Hello' --tool-choice required
+ends 'a choice without tools' 2
+
+# answers that are held to a language
+run run demo 'Classify the sentiment of this text as positive, negative: The hotel was wonderful.' \
+    --think off --choices positive,negative
+prints 'one of the choices' 'positive'
+run run demo 'What is 47 * 36?' --choices '["1,692","1,693"]'
+prints 'choices with commas, after the thinking' '1,692'
+run run demo 'Hello' --think off --regex '[0-9]{3}-[a-f]{2}'
+try 'an expression' grep -qxE '[0-9]{3}-[a-f]{2}' "$work/out"
+run run demo 'Make a JSON object: name is Anna, age is 30' --think off --json-object
+prints 'a JSON object' '{"name": "Anna", "age": 30}'
+cat >"$work/person.json" <<'SCHEMA'
+{"type": "object", "properties": {"age": {"type": "integer"}, "name": {"type": "string", "maxLength": 20}},
+ "required": ["age", "name"], "additionalProperties": false}
+SCHEMA
+run run demo 'Make a JSON object: name is Anna, age is 30' --think off --schema "$work/person.json" --json
+json 'JSON by a schema' 'list(json.loads(d["answer"])) == ["age", "name"] and d["usage"]["forced_tokens"] > 0'
+run complete demo 'The person: ' --schema "$work/person.json" --json
+json 'raw text by a schema' 'sorted(json.loads(d["text"])) == ["age", "name"]'
+echo '{"type": "object", "$dynamicRef": "#x"}' >"$work/odd.json"
+run run demo 'Hello' --schema "$work/odd.json"
+ends 'a keyword that is not supported' 1
+says 'a keyword that is not supported' 'dynamicRef'
+run run demo 'Hello' --regex '('
+ends 'no regular expression' 1
+run run demo 'Hello' --regex 'a' --json-object
+ends 'two formats' 2
+says 'two formats' 'exclude each other'
+run run demo 'Hello' --schema "$work/none.json"
+ends 'a schema that is not there' 1
 run run demo hi --tools "$work/none.json"
 ends 'a tools file that is not there' 1
 echo '{"a": 1}' >"$work/object.json"
