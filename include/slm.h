@@ -48,7 +48,8 @@
  *
  * Memory. What a function "returns owned" is freed with slm_free(engine, p). Text is UTF-8 with
  * explicit lengths; returned text also ends with a zero byte. Once a session is open, producing a
- * token allocates nothing. */
+ * token allocates nothing; answers with a constraint, or with calls of tools that are held until they are
+ * complete, may. */
 #ifndef SLM_H
 #define SLM_H
 
@@ -396,7 +397,10 @@ SLM_API slm_err slm_render_ids(const slm_engine *engine, const char *request, si
 
 /* A language that an answer has to be of, compiled to an automaton over the model's tokens. Constant once
  * compiled; may be shared by threads and answers. Every answer that ends by itself is of the language:
- * what cannot be compiled is an error, never an answer without the constraint. */
+ * what cannot be compiled is an error, never an answer without the constraint. What has to come whatever is
+ * chosen is not sampled, and evaluated together. The first constraint of an engine makes a trie of its
+ * tokens (10 to 100 ms; memory beyond the plan, some tens of bytes for each byte of the vocabulary), which
+ * stays until the engine is closed. */
 typedef struct slm_constraint slm_constraint;
 enum slm_constraint_kind {
     SLM_CONSTRAINT_SCHEMA,  /* JSON Schema, draft 2020-12 or 7: JSON text */
