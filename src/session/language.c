@@ -65,7 +65,7 @@ static slm_err look_ahead(struct language *l, slm_why *why) {
         return SLM_OK;
     size_t n = matcher_forced(l->now, bytes, sizeof bytes);
     n = utf8_valid(bytes, n); /* no half character; and none where an id ended inside one */
-    return n > 0 ? encode_forced(l, bytes, n, why) : SLM_OK;
+    return n > 1 ? encode_forced(l, bytes, n, why) : SLM_OK; /* one is the last: the sampler's */
 }
 
 /* ------------------------------------------------------------------ states */
