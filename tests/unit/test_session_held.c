@@ -855,8 +855,8 @@ static void test_no_memory(void **state) {
             assert_int_equal(err, SLM_OK);
             break;
         }
-        assert_int_equal(err, SLM_E_NOMEM);
-        refused++;
+        assert_true(err == SLM_E_NOMEM || err == SLM_OK); /* what only becomes smaller may be refused */
+        refused += err == SLM_E_NOMEM;
     }
     print_message("# %zu refusals of the first constraint\n", refused);
     assert_true(refused > 3);
@@ -864,7 +864,7 @@ static void test_no_memory(void **state) {
     slm_session *s = open_session(e, 64, 1, SLM_SPECULATE_LOOKUP, 0);
     for (size_t l = 0; l < ARRAY_LEN(lives); l++) {
         assert_int_equal(life(e, s, lives[l]), SLM_OK);
-        size_t live = counter.live, start = counter.requests;
+        size_t live = counter.live, start = counter.requests, tried = 0, through = 0;
         assert_int_equal(life(e, s, lives[l]), SLM_OK);
         size_t n = counter.requests - start;
         assert_int_equal(counter.live, live);
@@ -875,14 +875,17 @@ static void test_no_memory(void **state) {
                 counter.fail_at = counter.requests + k;
                 slm_err err = life(e, s, lives[l]);
                 counter.fail_at = 0;
-                if (err != SLM_E_NOMEM || counter.live != live)
+                if ((err != SLM_E_NOMEM && err != SLM_OK) || counter.live != live)
                     print_error("request %zu of %zu%s: %s, %zu blocks more\n", k, n,
                                 once ? " once" : "", slm_err_name(err), counter.live - live);
-                assert_true(counter.failed);
-                assert_int_equal(err, SLM_E_NOMEM);
+                assert_true(err == SLM_E_NOMEM || err == SLM_OK);
                 assert_int_equal(counter.live, live);
+                tried++;
+                through += err == SLM_OK;
             }
-        print_message("# %zu requests of an answer\n", n);
+        print_message("# %zu requests of an answer, %zu of %zu refusals did no harm\n", n, through,
+                      tried);
+        assert_true(through * 10 < tried);
     }
     slm_session_close(s);
     slm_engine_close(e);
