@@ -28,24 +28,29 @@
 
 /* ------------------------------------------------------------------ routes */
 
-enum api_family { API_OPENAI, API_ANTHROPIC, API_OLLAMA, API_LLAMA }; /* whose words errors are in */
+enum api_family {
+    API_OPENAI,
+    API_ANTHROPIC,
+    API_OLLAMA,
+    API_LLAMA
+}; /* whose words errors are in */
 enum api_op {
-    API_GENERATE,   /* prompts to candidates; api_reply */
-    API_EMBED,      /* prompts to vectors; api_reply */
-    API_LOAD,       /* only load the model, or unload it (keep_alive 0); api_inform */
-    API_COUNT,      /* tokens of the prompt; api_inform */
-    API_TOKENIZE,   /* api_inform, and so are all below */
+    API_GENERATE, /* prompts to candidates; api_reply */
+    API_EMBED,    /* prompts to vectors; api_reply */
+    API_LOAD,     /* only load the model, or unload it (keep_alive 0); api_inform */
+    API_COUNT,    /* tokens of the prompt; api_inform */
+    API_TOKENIZE, /* api_inform, and so are all below */
     API_DETOKENIZE,
-    API_TEMPLATE,   /* the prompt as text */
-    API_TOKENIZER,  /* special tokens and template */
-    API_SHOW,       /* one model, loaded or not */
+    API_TEMPLATE,  /* the prompt as text */
+    API_TOKENIZER, /* special tokens and template */
+    API_SHOW,      /* one model, loaded or not */
     API_PROPS,
-    API_MODELS,     /* the models there are */
-    API_MODEL,      /* one of them */
-    API_RUNNING,    /* those that are loaded */
+    API_MODELS,  /* the models there are */
+    API_MODEL,   /* one of them */
+    API_RUNNING, /* those that are loaded */
     API_SLOTS,
     API_VERSION,
-    API_PULL        /* an error that tells how */
+    API_PULL /* an error that tells how */
 };
 struct api_reader; /* api_read.h */
 struct api_shape;  /* api_reply.h */
@@ -69,13 +74,14 @@ const struct api_route *api_route_find(const char *method, const char *path, con
 /* ------------------------------------------------------------------ errors */
 
 struct api_error {
-    int status;        /* of HTTP */
-    const char *type;  /* OpenAI's word, static: "invalid_request_error"; others follow from status */
-    const char *code;  /* "context_length_exceeded", static, or NULL */
-    char param[64];    /* field that is meant, or "" */
+    int status; /* of HTTP */
+    const char
+        *type; /* OpenAI's word, static: "invalid_request_error"; others follow from status */
+    const char *code; /* "context_length_exceeded", static, or NULL */
+    char param[64];   /* field that is meant, or "" */
     char message[640];
     uint64_t n_prompt, n_context; /* of context_length_exceeded, else 0 */
-    uint64_t retry_ms; /* when to try again (Retry-After, retry-after-ms); 0: no use */
+    uint64_t retry_ms;            /* when to try again (Retry-After, retry-after-ms); 0: no use */
 };
 /* Fills *e; type follows from the status. code: static or NULL; param may be NULL. Returns false, for
  * callers that return whether it worked. */
@@ -123,7 +129,7 @@ enum { API_CHOICES_MOST = 64, API_PROMPTS_MOST = 256, API_CANDIDATES_MOST = 256 
 
 struct api_call {
     const struct api_route *route;
-    enum api_op op; /* the route's, or API_LOAD for an Ollama request without a prompt */
+    enum api_op op;    /* the route's, or API_LOAD for an Ollama request without a prompt */
     const char *model; /* NULL: the one there is, or the default one */
     struct api_prompt *prompts; /* [n_prompts] */
     size_t n_prompts, choices;  /* candidates: n_prompts * choices */
@@ -132,39 +138,40 @@ struct api_call {
 
     /* for api_options and api_reply; the server has no need to look at these */
     struct api_sampling sampling;
-    bool seed_set;            /* else the server puts a random number into sampling.values.seed */
-    bool score_only;          /* no output was asked for: max_tokens 0 */
-    uint32_t max_tokens;      /* 0: until the context is full */
-    uint32_t think_budget;    /* 0: none */
-    const char *const *stop;  /* [n_stop] */
+    bool seed_set;           /* else the server puts a random number into sampling.values.seed */
+    bool score_only;         /* no output was asked for: max_tokens 0 */
+    uint32_t max_tokens;     /* 0: until the context is full */
+    uint32_t think_budget;   /* 0: none */
+    const char *const *stop; /* [n_stop] */
     size_t n_stop;
-    uint32_t top;             /* alternatives per token */
+    uint32_t top; /* alternatives per token */
     bool logprobs, echo;
     bool ignore_stop_ids;
     bool include_usage, progress, timings, return_tokens, base64;
     bool add_special, parse_special, pieces; /* of the small routes */
-    bool both_keys;           /* /tokenize was asked in the words of lm-eval */
-    uint32_t dimensions;      /* of embeddings; 0: all */
-    bool unit_vectors;        /* scaled to length 1 */
+    bool both_keys;                          /* /tokenize was asked in the words of lm-eval */
+    uint32_t dimensions;                     /* of embeddings; 0: all */
+    bool unit_vectors;                       /* scaled to length 1 */
 
     /* for the server */
-    uint32_t num_ctx;         /* the context may not be used beyond this; 0: all of it */
+    uint32_t num_ctx; /* the context may not be used beyond this; 0: all of it */
     bool keep_alive_set;
-    int64_t keep_alive_s;     /* negative: for ever */
-    bool has_constraint;      /* of raw prompts: slm_constraint_open; a chat's is in its document */
+    int64_t keep_alive_s; /* negative: for ever */
+    bool has_constraint;  /* of raw prompts: slm_constraint_open; a chat's is in its document */
     enum slm_constraint_kind constraint_kind;
-    const char *constraint;   /* [n_constraint] */
+    const char *constraint; /* [n_constraint] */
     size_t n_constraint;
-    const char *session;      /* affinity key of the client (prompt_cache_key, x-session-id), or NULL */
-    struct buf warnings;      /* "ignored: foo, bar; ..." for the header x-slm-warning; printable ASCII */
+    const char *session; /* affinity key of the client (prompt_cache_key, x-session-id), or NULL */
+    struct buf
+        warnings; /* "ignored: foo, bar; ..." for the header x-slm-warning; printable ASCII */
 
     /* the rest is the dialects' own */
-    json_t *body;             /* as parsed, or NULL */
-    json_t *document;         /* of a chat */
-    char *document_text;      /* prompts[0].text of a chat */
-    size_t n_dropped;         /* turns that api_drop_turn took */
-    size_t drop_mark;         /* where the warning about them begins */
-    struct arena arena;       /* everything that is pointed to lives here */
+    json_t *body;        /* as parsed, or NULL */
+    json_t *document;    /* of a chat */
+    char *document_text; /* prompts[0].text of a chat */
+    size_t n_dropped;    /* turns that api_drop_turn took */
+    size_t drop_mark;    /* where the warning about them begins */
+    struct arena arena;  /* everything that is pointed to lives here */
 };
 /* body [n] borrowed for the call; name: what api_route_find gave. False and *e filled when it cannot be;
  * *out needs api_call_free in either case. */
@@ -193,18 +200,19 @@ bool api_wants_prompt(const struct api_call *call, uint32_t *top);
 enum api_state { API_UNLOADED, API_LOADING, API_LOADED };
 /* One model as the server has it. Pointers may be NULL where nothing is known. */
 struct api_model {
-    const char *id;              /* what calls name */
-    const char *path;            /* for /props; NULL for the one in the program */
-    const char *quant;           /* "q8_0" */
-    const char *identity;        /* hash of weights and template, hexadecimal */
+    const char *id;       /* what calls name */
+    const char *path;     /* for /props; NULL for the one in the program */
+    const char *quant;    /* "q8_0" */
+    const char *identity; /* hash of weights and template, hexadecimal */
     enum api_state state;
-    const slm_engine *engine;    /* of a loaded one; for /api/show and /tokenize a tokenizer suffices */
+    const slm_engine
+        *engine; /* of a loaded one; for /api/show and /tokenize a tokenizer suffices */
     uint32_t context, context_most; /* in use, and of the model */
     uint64_t file_bytes, memory_bytes, params;
     int64_t modified_ns, expires_ns; /* since the epoch; expires 0: never */
     bool takes_images;
     enum slm_think think;
-    const char *tools;           /* as in slm_info */
+    const char *tools; /* as in slm_info */
     const char *family, *title, *maker, *licence;
     size_t slots;
 };
@@ -220,8 +228,8 @@ struct api_world {
     size_t n_models;
     const struct api_slot *slots; /* [n_slots] */
     size_t n_slots;
-    int64_t now_ns;     /* since the epoch */
-    uint64_t load_ns;   /* what loading the model of this call took just now */
+    int64_t now_ns;   /* since the epoch */
+    uint64_t load_ns; /* what loading the model of this call took just now */
 };
 /* The whole body for every op but GENERATE and EMBED. model: the call's, NULL where the route needs none.
  * False and *e filled when it cannot be. Cost: that of encoding the text in the call. */
@@ -232,8 +240,8 @@ bool api_inform(const struct api_call *call, const struct api_world *world,
 
 /* What the answer is called; borrowed for the reply's life. */
 struct api_facts {
-    const char *unique;      /* [A-Za-z0-9]{8,40}, different for every request: ids are made of it */
-    const char *model;       /* as answers name it */
+    const char *unique; /* [A-Za-z0-9]{8,40}, different for every request: ids are made of it */
+    const char *model;  /* as answers name it */
     const char *fingerprint; /* what weights and template answer: system_fingerprint */
     int64_t created_ns;      /* since the epoch */
     /* Bytes that an id stands for, valid until the next call; NULL and 0 for none. */

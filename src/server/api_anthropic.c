@@ -61,9 +61,8 @@ static bool tool_result(struct api_reader *r, const json_t *block) {
     const char *id = json_string_value(json_object_get(block, "tool_use_id"));
     if (id == NULL)
         return bad_field(r, "messages", "has a tool_result without tool_use_id");
-    json_t *text = content == NULL || json_is_null(content)
-                       ? json_string("")
-                       : content_text(r, content, "messages");
+    json_t *text = content == NULL || json_is_null(content) ? json_string("")
+                                                            : content_text(r, content, "messages");
     if (text != NULL && json_is_true(json_object_get(block, "is_error"))) {
         json_t *marked = json_sprintf("Error: %s", json_string_value(text));
         json_decref(text);
@@ -103,8 +102,9 @@ static bool assistant_block(struct api_reader *r, const json_t *block, const cha
         const char *name = json_string_value(json_object_get(block, "name"));
         const json_t *input = json_object_get(block, "input");
         if (name == NULL || (input != NULL && !json_is_object(input)))
-            return bad_field(r, "messages", "has a tool_use without name, or with an input that is no "
-                                            "object");
+            return bad_field(r, "messages",
+                             "has a tool_use without name, or with an input that is no "
+                             "object");
         char *arguments = input != NULL ? json_dumps(input, JSON_COMPACT) : NULL;
         bool ok = chat_add_call(r, json_string_value(json_object_get(block, "id")), name,
                                 arguments != NULL ? arguments : "{}");
@@ -158,7 +158,8 @@ static bool anthropic_tools(struct api_reader *r, const json_t *list) {
                    *name = json_string_value(json_object_get(tool, "name"));
         const json_t *schema = json_object_get(tool, "input_schema");
         if (type != NULL && strcmp(type, "custom") != 0) {
-            snprintf(words, sizeof words, "tool of type %.64s left out: it runs at Anthropic", type);
+            snprintf(words, sizeof words, "tool of type %.64s left out: it runs at Anthropic",
+                     type);
             api_warn(r->call, words);
             continue;
         }
@@ -188,8 +189,7 @@ static bool anthropic_choice(struct api_reader *r, const json_t *choice) {
 static bool anthropic_output(struct api_reader *r, const json_t *config) {
     const json_t *format = json_object_get(config, "format"),
                  *effort = json_object_get(config, "effort");
-    if (format != NULL && !json_is_null(format) &&
-        !read_format_object(r, format, "output_config"))
+    if (format != NULL && !json_is_null(format) && !read_format_object(r, format, "output_config"))
         return false;
     return !json_is_string(effort) || r->think == THINK_NO ||
            think_effort(r, json_string_value(effort), "output_config");
@@ -199,8 +199,7 @@ static bool read_conversation(struct api_reader *r) {
     const struct params *p = &r->params;
     const json_t *message;
     size_t i;
-    if (!read_params(r, r->body, IN_MESSAGES) ||
-        !anthropic_system(r, p->values[P_SYSTEM].json))
+    if (!read_params(r, r->body, IN_MESSAGES) || !anthropic_system(r, p->values[P_SYSTEM].json))
         return false;
     json_array_foreach(p->values[P_MESSAGES].json, i, message) {
         if (!anthropic_message(r, message))
@@ -220,7 +219,8 @@ bool read_messages(struct api_reader *r) {
     if (!p->values[P_MAX_TOKENS].set)
         return api_fail(r->error, 400, "missing_required_parameter", "max_tokens",
                         "'max_tokens' is missing");
-    if (call->think_budget > 0 && call->think_budget >= call->max_tokens && p->values[P_THINKING].set)
+    if (call->think_budget > 0 && call->think_budget >= call->max_tokens &&
+        p->values[P_THINKING].set)
         return api_fail(r->error, 400, "invalid_value", "thinking",
                         "'max_tokens' (%u) has to be greater than thinking.budget_tokens (%u)",
                         call->max_tokens, call->think_budget);

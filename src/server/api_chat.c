@@ -15,7 +15,6 @@
 bool read_chat(struct api_reader *r) {
     const struct params *p = &r->params;
     struct api_call *call = r->call;
-    const json_t *tokens = NULL;
     if (!read_params(r, r->body, IN_CHAT) || !read_stream(r) || !read_choices(r) ||
         !read_sampling(r, p) || !read_stops(r, p) || !read_bias(r) || !read_limit(r, p))
         return false;
@@ -24,7 +23,6 @@ bool read_chat(struct api_reader *r) {
     if (call->top > 0 && !call->logprobs)
         return api_fail(r->error, 400, "invalid_value", "top_logprobs",
                         "'top_logprobs' wants 'logprobs': true beside it");
-    (void)tokens;
     return chat_messages(r, p->values[P_MESSAGES].json) && chat_tools(r, p->values[P_TOOLS].json) &&
            chat_tool_choice(r, p->values[P_TOOL_CHOICE].json) && read_parallel(r) &&
            read_formats(r) && read_think(r) && chat_document(r);
@@ -32,20 +30,11 @@ bool read_chat(struct api_reader *r) {
 
 /* ------------------------------------------------------------------ stream */
 
-static void open_piece(struct api_reply *r) {
-    struct buf *b = &r->out;
-    frame_open(r, NULL);
-    put_open(b, NULL, '{');
-    put_id(b, "id", "chatcmpl-", r);
-    put_str(b, "object", "chat.completion.chunk");
-    put_int(b, "created", r->facts->created_ns / 1000000000);
-    put_str(b, "model", r->facts->model);
-    put_str(b, "system_fingerprint", r->facts->fingerprint);
-    put_open(b, "choices", '[');
-}
+#define CHUNK "chat.completion.chunk"
 
 static void open_choice(struct api_reply *r, size_t i) {
-    open_piece(r);
+    frame_open(r, NULL);
+    open_choices(r, "chatcmpl-", CHUNK);
     put_open(&r->out, NULL, '{');
     put_size(&r->out, "index", i);
 }
@@ -143,14 +132,7 @@ static void chat_done(struct api_reply *r, size_t i) {
 }
 
 static void chat_end(struct api_reply *r) {
-    if (r->call->include_usage) {
-        open_piece(r);
-        put_close(&r->out, ']');
-        put_usage(&r->out, r);
-        put_close(&r->out, '}');
-        frame_close(r);
-    }
-    frame_done(r);
+    end_choices(r, "chatcmpl-", CHUNK);
 }
 
 /* ------------------------------------------------------------------ whole */
@@ -194,13 +176,7 @@ static void put_message(struct buf *b, const struct api_reply *r, size_t i) {
 
 static void chat_whole(struct api_reply *r) {
     struct buf *b = &r->out;
-    put_open(b, NULL, '{');
-    put_id(b, "id", "chatcmpl-", r);
-    put_str(b, "object", "chat.completion");
-    put_int(b, "created", r->facts->created_ns / 1000000000);
-    put_str(b, "model", r->facts->model);
-    put_str(b, "system_fingerprint", r->facts->fingerprint);
-    put_open(b, "choices", '[');
+    open_choices(r, "chatcmpl-", "chat.completion");
     for (size_t i = 0; i < r->n_candidates; i++) {
         put_open(b, NULL, '{');
         put_size(b, "index", i);

@@ -24,16 +24,8 @@ bool read_completions(struct api_reader *r) {
     return read_prompts(r, p->values[P_PROMPT].json, "prompt");
 }
 
-static void open_piece(struct api_reply *r) {
-    struct buf *b = &r->out;
-    put_open(b, NULL, '{');
-    put_id(b, "id", "cmpl-", r);
-    put_str(b, "object", "text_completion");
-    put_int(b, "created", r->facts->created_ns / 1000000000);
-    put_str(b, "model", r->facts->model);
-    put_str(b, "system_fingerprint", r->facts->fingerprint);
-    put_open(b, "choices", '[');
-}
+/* pieces and whole answers have the same name */
+#define OBJECT "text_completion"
 
 /* The prompt's text, for echo. */
 static void prompt_text(struct api_reply *r, size_t i, struct buf *to) {
@@ -69,7 +61,7 @@ static void put_choice(struct api_reply *r, size_t i, const struct buf *text, co
 static void put_piece(struct api_reply *r, size_t i, const struct buf *text, const char *reason,
                       struct api_logprobs *prompt, struct api_logprobs *answer) {
     frame_open(r, NULL);
-    open_piece(r);
+    open_choices(r, "cmpl-", OBJECT);
     put_choice(r, i, text, reason, prompt, answer);
     put_close(&r->out, ']');
     if (r->call->include_usage)
@@ -111,20 +103,12 @@ static void text_done(struct api_reply *r, size_t i) {
 }
 
 static void text_end(struct api_reply *r) {
-    if (r->call->include_usage) {
-        frame_open(r, NULL);
-        open_piece(r);
-        put_close(&r->out, ']');
-        put_usage(&r->out, r);
-        put_close(&r->out, '}');
-        frame_close(r);
-    }
-    frame_done(r);
+    end_choices(r, "cmpl-", OBJECT);
 }
 
 static void text_whole(struct api_reply *r) {
     struct buf *b = &r->out, text;
-    open_piece(r);
+    open_choices(r, "cmpl-", OBJECT);
     for (size_t i = 0; i < r->n_candidates; i++) {
         struct api_candidate *c = &r->candidates[i];
         buf_init(&text, NULL, API_REPLY_MOST);
@@ -132,8 +116,7 @@ static void text_whole(struct api_reply *r) {
             prompt_text(r, i, &text);
         buf_put(&text, c->answer.data, c->answer.len);
         put_choice(r, i, &text, finish_reason(c),
-                   r->call->echo ? &r->prompts[i / r->call->choices].logprobs : NULL,
-                   &c->logprobs);
+                   r->call->echo ? &r->prompts[i / r->call->choices].logprobs : NULL, &c->logprobs);
         buf_free(&text);
     }
     put_close(b, ']');

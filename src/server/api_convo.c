@@ -179,7 +179,7 @@ static bool openai_calls(struct api_reader *r, const json_t *list) {
             dump = json_dumps(arguments, JSON_COMPACT);
         else if (arguments != NULL && !json_is_string(arguments) && !json_is_null(arguments))
             return bad_field(r, "messages", "has a tool call whose arguments are no text");
-        const char *text = dump != NULL                 ? dump
+        const char *text = dump != NULL                ? dump
                            : json_is_string(arguments) ? json_string_value(arguments)
                                                        : "{}";
         bool ok = chat_add_call(r, json_string_value(json_object_get(call, "id")), name,
@@ -199,9 +199,8 @@ static bool openai_assistant(struct api_reader *r, const json_t *message) {
         if (json_is_string(v) && json_string_length(v) > 0)
             r->reasoning = json_incref((json_t *)(uintptr_t)v);
     }
-    json_t *text = content == NULL || json_is_null(content)
-                       ? json_string("")
-                       : content_text(r, content, "messages");
+    json_t *text = content == NULL || json_is_null(content) ? json_string("")
+                                                            : content_text(r, content, "messages");
     return text != NULL && chat_add(r, "assistant", text) != NULL &&
            openai_calls(r, json_object_get(message, "tool_calls"));
 }
@@ -330,9 +329,44 @@ bool tool_choice_name(struct api_reader *r, const char *name) {
         return bad_field(r, "tool_choice", "names no function");
     if (!has_tool(r, name))
         return bad_field(r, "tool_choice", "names '%.64s', which is not among the tools", name);
-    json_t *v =
-        json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name);
+    json_t *v = json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name);
     return (v != NULL && json_object_set_new(r->document, "tool_choice", v) == 0) || no_memory(r);
+}
+
+/* Name of a function: {"function": {"name"}}, or {"name"} as Responses has it. */
+static const char *function_name(const json_t *v) {
+    const json_t *function = json_object_get(v, "function");
+    return json_string_value(json_object_get(json_is_object(function) ? function : v, "name"));
+}
+
+/* {"type": "allowed_tools", "mode", "tools"}, in chat with both inside "allowed_tools": only these are
+ * told to the model. */
+static bool allowed_tools(struct api_reader *r, const json_t *choice) {
+    const json_t *inner = json_object_get(choice, "allowed_tools"), *list, *v;
+    const char *mode;
+    json_t *tools = json_object_get(r->document, "tools"), *kept = json_array();
+    size_t i, k;
+    choice = json_is_object(inner) ? inner : choice;
+    list = json_object_get(choice, "tools");
+    mode = json_string_value(json_object_get(choice, "mode"));
+    if (kept == NULL)
+        return no_memory(r);
+    for (i = 0; i < json_array_size(tools); i++) {
+        const char *name = function_name(json_array_get(tools, i));
+        json_array_foreach(list, k, v) {
+            const char *wanted = function_name(v);
+            if (name != NULL && wanted != NULL && strcmp(name, wanted) == 0) {
+                json_array_append(kept, json_array_get(tools, i));
+                break;
+            }
+        }
+    }
+    if (json_array_size(kept) == 0) {
+        json_decref(kept);
+        return bad_field(r, "tool_choice", "allows none of the tools");
+    }
+    return (json_object_set_new(r->document, "tools", kept) == 0 || no_memory(r)) &&
+           tool_choice_word(r, mode != NULL ? mode : "auto");
 }
 
 bool chat_tool_choice(struct api_reader *r, const json_t *choice) {
@@ -341,12 +375,13 @@ bool chat_tool_choice(struct api_reader *r, const json_t *choice) {
     if (json_is_string(choice))
         return tool_choice_word(r, json_string_value(choice));
     const char *type = json_string_value(json_object_get(choice, "type"));
-    const json_t *function = json_object_get(choice, "function");
+    if (type != NULL && strcmp(type, "allowed_tools") == 0)
+        return allowed_tools(r, choice);
     if (type == NULL || strcmp(type, "function") != 0)
         return bad_field(r, "tool_choice",
-                         "has to be auto, none, required or {\"type\": \"function\", ...}");
-    return tool_choice_name(
-        r, json_string_value(json_object_get(json_is_object(function) ? function : choice, "name")));
+                         "has to be auto, none, required, {\"type\": \"function\", ...} or "
+                         "{\"type\": \"allowed_tools\", ...}");
+    return tool_choice_name(r, function_name(choice));
 }
 
 /* ------------------------------------------------------------------ the document */

@@ -52,7 +52,8 @@ bool read_llama_embedding(struct api_reader *r) {
 /* ------------------------------------------------------------------ vectors */
 
 static void put_base64(struct buf *b, const unsigned char *s, size_t n) {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < n; i += 3) {
         uint32_t v = (uint32_t)s[i] << 16 | (i + 1 < n ? (uint32_t)s[i + 1] << 8 : 0) |
                      (i + 2 < n ? s[i + 2] : 0u);

@@ -36,8 +36,8 @@ static void put_piece(struct buf *b, const slm_engine *engine, int32_t id) {
 static bool tokenize(const struct api_call *call, const struct api_model *m, struct buf *b,
                      struct api_error *e) {
     const struct api_prompt *p = &call->prompts[0];
-    unsigned flags = (call->add_special ? SLM_ENCODE_BOS : 0u) |
-                     (call->parse_special ? 0u : SLM_ENCODE_DATA);
+    unsigned flags =
+        (call->add_special ? SLM_ENCODE_BOS : 0u) | (call->parse_special ? 0u : SLM_ENCODE_DATA);
     int32_t *ids;
     size_t n;
     slm_why why;

@@ -48,7 +48,8 @@ bool read_detokenize(struct api_reader *r) {
         return false;
     const json_t *tokens = r->params.values[P_TOKENS].json;
     if (tokens == NULL)
-        return api_fail(r->error, 400, "missing_required_parameter", "tokens", "'tokens' is missing");
+        return api_fail(r->error, 400, "missing_required_parameter", "tokens",
+                        "'tokens' is missing");
     call->prompts = arena_zalloc(&call->arena, 1, sizeof *call->prompts);
     if (call->prompts == NULL)
         return no_memory(r);
@@ -64,8 +65,8 @@ bool read_llama_template(struct api_reader *r) {
     if (!p->values[P_MESSAGES].set || p->values[P_MESSAGES].n == 0)
         return api_fail(r->error, 400, "missing_required_parameter", "messages",
                         "'messages' is missing");
-    return chat_messages(r, p->values[P_MESSAGES].json) &&
-           chat_tools(r, p->values[P_TOOLS].json) && read_think(r) && chat_document(r);
+    return chat_messages(r, p->values[P_MESSAGES].json) && chat_tools(r, p->values[P_TOOLS].json) &&
+           read_think(r) && chat_document(r);
 }
 
 /* Routes that name a model in their path or nowhere. */
@@ -194,7 +195,6 @@ static void llama_whole(struct api_reply *r) {
         put_close(&r->out, ']');
 }
 
-const struct api_shape shape_llama = { .text = llama_text,
-                                       .progress = llama_progress,
-                                       .done = llama_done,
-                                       .whole = llama_whole };
+const struct api_shape shape_llama = {
+    .text = llama_text, .progress = llama_progress, .done = llama_done, .whole = llama_whole
+};

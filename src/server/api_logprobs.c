@@ -68,7 +68,8 @@ void put_logprobs_list(struct buf *b, const char *key, struct api_logprobs *l) {
     l->content.len = 0;
 }
 
-void put_logprobs_chat(struct buf *b, const char *key, struct api_reply *r, struct api_logprobs *l) {
+void put_logprobs_chat(struct buf *b, const char *key, struct api_reply *r,
+                       struct api_logprobs *l) {
     if (!r->call->logprobs) {
         put_null(b, key);
         return;

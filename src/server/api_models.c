@@ -9,9 +9,9 @@
 #include "server/api_inform.h"
 #include "server/api_write.h"
 
-static const char *const states[] = { [API_UNLOADED] = "unloaded",
-                                      [API_LOADING] = "loading",
-                                      [API_LOADED] = "loaded" };
+static const char *const states[] = {
+    [API_UNLOADED] = "unloaded", [API_LOADING] = "loading", [API_LOADED] = "loaded"
+};
 
 static void put_modalities(struct buf *b, const char *key, bool images) {
     put_open(b, key, '[');
@@ -81,8 +81,8 @@ static void put_details(struct buf *b, const struct api_model *m) {
             *p = '.';
     put_open(b, "details", '{');
     put_str(b, "parent_model", "");
-    put_str(b, "format", m->quant != NULL && strcmp(m->quant, "safetensors") == 0 ? "safetensors"
-                                                                                  : "gguf");
+    put_str(b, "format",
+            m->quant != NULL && strcmp(m->quant, "safetensors") == 0 ? "safetensors" : "gguf");
     put_str(b, "family", m->family != NULL ? m->family : "");
     put_open(b, "families", '[');
     if (m->family != NULL)

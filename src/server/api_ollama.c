@@ -35,8 +35,7 @@ static bool duration(const char *s, int64_t *seconds) {
             for (s++; *s >= '0' && *s <= '9' && s - digits < 24; s++)
                 value += (*s - '0') * (place /= 10);
         size_t k = 0;
-        while (k < ARRAY_LEN(units) &&
-               strncmp(s, units[k].unit, strlen(units[k].unit)) != 0)
+        while (k < ARRAY_LEN(units) && strncmp(s, units[k].unit, strlen(units[k].unit)) != 0)
             k++;
         if (k == ARRAY_LEN(units) && *s != '\0')
             return false;
@@ -129,8 +128,8 @@ bool read_ollama_chat(struct api_reader *r) {
         r->call->op = API_LOAD;
         return true;
     }
-    return chat_messages(r, p->values[P_MESSAGES].json) &&
-           chat_tools(r, p->values[P_TOOLS].json) && chat_document(r);
+    return chat_messages(r, p->values[P_MESSAGES].json) && chat_tools(r, p->values[P_TOOLS].json) &&
+           chat_document(r);
 }
 
 bool read_ollama_generate(struct api_reader *r) {
@@ -160,8 +159,8 @@ bool read_ollama_generate(struct api_reader *r) {
 bool read_ollama_show(struct api_reader *r) {
     if (!read_params(r, r->body, IN_UTIL))
         return false;
-    return r->call->model != NULL || api_fail(r->error, 400, "missing_required_parameter", "model",
-                                              "'model' is missing");
+    return r->call->model != NULL ||
+           api_fail(r->error, 400, "missing_required_parameter", "model", "'model' is missing");
 }
 
 /* ------------------------------------------------------------------ replies */
@@ -190,8 +189,7 @@ static void put_numbers(struct api_reply *r, struct api_candidate *c) {
     struct buf *b = &r->out;
     put_pending(r, c);
     put_bool(b, "done", true);
-    put_str(b, "done_reason",
-            strcmp(finish_reason(c), "length") == 0 ? "length" : "stop");
+    put_str(b, "done_reason", strcmp(finish_reason(c), "length") == 0 ? "length" : "stop");
     put_size(b, "total_duration", c->spent.total_ns);
     put_size(b, "load_duration", c->spent.load_ns);
     put_size(b, "prompt_eval_count", result->prompt_tokens);
@@ -237,8 +235,7 @@ static void ollama_call(struct api_reply *r, size_t i, const slm_tool_call *call
     open_line(r);
     open_message(r, "", 0);
     put_open(&r->out, "tool_calls", '[');
-    put_tool(&r->out, r, call->index, call->name, call->n_name, call->arguments,
-             call->n_arguments);
+    put_tool(&r->out, r, call->index, call->name, call->n_name, call->arguments, call->n_arguments);
     put_close(&r->out, ']');
     put_close(&r->out, '}');
     put_bool(&r->out, "done", false);
@@ -265,7 +262,8 @@ static void ollama_whole(struct api_reply *r) {
     if (c->n_tools > 0)
         put_open(&r->out, "tool_calls", '[');
     for (size_t k = 0; k < c->n_tools; k++) {
-        const char *name = tool_name(c, k, &n_name), *arguments = tool_arguments(c, k, &n_arguments);
+        const char *name = tool_name(c, k, &n_name),
+                   *arguments = tool_arguments(c, k, &n_arguments);
         put_tool(&r->out, r, k, name, n_name, arguments, n_arguments);
     }
     if (c->n_tools > 0)

@@ -317,7 +317,8 @@ static const json_t *hold(struct api_reader *r, json_t *v) {
 static bool format_set(struct api_reader *r, const char *name, json_t *v) {
     if (r->format != NULL) {
         json_decref(v);
-        return bad_field(r, name, "stands beside another field that says what the answer has to be");
+        return bad_field(r, name,
+                         "stands beside another field that says what the answer has to be");
     }
     r->format = hold(r, v);
     return r->format != NULL;
@@ -358,13 +359,13 @@ bool read_formats(struct api_reader *r) {
         return false;
     if (v[P_SCHEMA].set && !format_schema(r, v[P_SCHEMA].json))
         return false;
-    if (v[P_REGEX].set && !format_set(r, "guided_regex",
-                                      json_pack("{s:s, s:O}", "type", "regex", "pattern",
-                                                v[P_REGEX].json)))
+    if (v[P_REGEX].set &&
+        !format_set(r, "guided_regex",
+                    json_pack("{s:s, s:O}", "type", "regex", "pattern", v[P_REGEX].json)))
         return false;
-    if (v[P_CHOICES].set && !format_set(r, "guided_choice",
-                                        json_pack("{s:s, s:O}", "type", "choices", "choices",
-                                                  v[P_CHOICES].json)))
+    if (v[P_CHOICES].set &&
+        !format_set(r, "guided_choice",
+                    json_pack("{s:s, s:O}", "type", "choices", "choices", v[P_CHOICES].json)))
         return false;
     return true;
 }
@@ -420,8 +421,9 @@ bool think_effort(struct api_reader *r, const char *word, const char *name) {
         bool on;
         uint32_t budget;
     } levels[] = {
-        { "none", false, 0 }, { "minimal", false, 0 }, { "low", true, 512 },
-        { "medium", true, 2048 }, { "high", true, 0 }, { "xhigh", true, 0 }, { "max", true, 0 },
+        { "none", false, 0 },     { "minimal", false, 0 }, { "low", true, 512 },
+        { "medium", true, 2048 }, { "high", true, 0 },     { "xhigh", true, 0 },
+        { "max", true, 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
         if (strcmp(word, levels[i].word) != 0)
@@ -463,7 +465,8 @@ bool read_think(struct api_reader *r) {
     const struct param_value *v = r->params.values;
     const json_t *effort = json_object_get(v[P_REASONING].json, "effort"),
                  *kwarg = json_object_get(v[P_TEMPLATE_KWARGS].json, "enable_thinking");
-    if (v[P_THINK_BUDGET].set && v[P_THINK_BUDGET].integer == 0 && !think_set(r, false, "thinking_budget"))
+    if (v[P_THINK_BUDGET].set && v[P_THINK_BUDGET].integer == 0 &&
+        !think_set(r, false, "thinking_budget"))
         return false;
     if (v[P_THINK_BUDGET].set && v[P_THINK_BUDGET].integer > 0)
         r->call->think_budget = (uint32_t)v[P_THINK_BUDGET].integer;
@@ -481,7 +484,8 @@ bool read_think(struct api_reader *r) {
     }
     if (kwarg != NULL && !json_is_null(kwarg)) {
         if (!json_is_boolean(kwarg))
-            return bad_field(r, "chat_template_kwargs", "has enable_thinking that is no truth value");
+            return bad_field(r, "chat_template_kwargs",
+                             "has enable_thinking that is no truth value");
         if (!think_set(r, json_is_true(kwarg), "chat_template_kwargs"))
             return false;
     }
@@ -505,7 +509,8 @@ bool api_read(const struct api_route *route, const char *name, const char *body,
     out->sampling.values = slm_sampling_default();
     arena_init(&out->arena, NULL, CALL_BYTES_MOST);
     buf_init(&out->warnings, NULL, 4096);
-    out->model = name != NULL && name[0] != '\0' ? arena_strdup(&out->arena, name, strlen(name)) : NULL;
+    out->model =
+        name != NULL && name[0] != '\0' ? arena_strdup(&out->arena, name, strlen(name)) : NULL;
     if (route->has_body && n > 0) {
         slm_err err = json_text(body, n, &out->body, &why);
         if (err != SLM_OK)

@@ -12,16 +12,16 @@
 enum api_thinking { THINK_AS_IS, THINK_NO, THINK_YES };
 
 struct api_reader {
-    const char *name;  /* what stood in the place of the path's star, or NULL */
+    const char *name;   /* what stood in the place of the path's star, or NULL */
     const json_t *body; /* an object; empty where there is none */
     struct params params;
     struct api_call *call;
     struct api_error *error;
-    json_t *document; /* of a chat: owned, an object */
-    json_t *messages; /* borrowed from it */
-    json_t *reasoning; /* text for the next message of the assistant; owned, or NULL */
+    json_t *document;     /* of a chat: owned, an object */
+    json_t *messages;     /* borrowed from it */
+    json_t *reasoning;    /* text for the next message of the assistant; owned, or NULL */
     const json_t *format; /* borrowed or held by `held` */
-    json_t *held;     /* array of values that were made on the way; owned */
+    json_t *held;         /* array of values that were made on the way; owned */
     enum api_thinking think;
 };
 
@@ -70,7 +70,8 @@ bool read_prompts(struct api_reader *r, const json_t *value, const char *name);
 /* A whole number 0.. of an array of ids. */
 bool read_ids(struct api_reader *r, const json_t *list, const char *name, const int32_t **ids,
               size_t *n);
-const char *keep_text(struct api_reader *r, const char *s, size_t n); /* in the arena; NULL: failed */
+const char *keep_text(struct api_reader *r, const char *s,
+                      size_t n); /* in the arena; NULL: failed */
 
 /* ---- conversations ---- */
 /* r->messages of OpenAI's list. */

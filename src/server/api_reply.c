@@ -159,6 +159,29 @@ void put_usage(struct buf *b, const struct api_reply *r) {
     put_close(b, '}');
 }
 
+void open_choices(struct api_reply *r, const char *prefix, const char *object) {
+    struct buf *b = &r->out;
+    put_open(b, NULL, '{');
+    put_id(b, "id", prefix, r);
+    put_str(b, "object", object);
+    put_int(b, "created", r->facts->created_ns / 1000000000);
+    put_str(b, "model", r->facts->model);
+    put_str(b, "system_fingerprint", r->facts->fingerprint);
+    put_open(b, "choices", '[');
+}
+
+void end_choices(struct api_reply *r, const char *prefix, const char *object) {
+    if (r->call->include_usage) {
+        frame_open(r, NULL);
+        open_choices(r, prefix, object);
+        put_close(&r->out, ']');
+        put_usage(&r->out, r);
+        put_close(&r->out, '}');
+        frame_close(r);
+    }
+    frame_done(r);
+}
+
 /* "NAME_n", "NAME_ms", "NAME_per_token_ms", "NAME_per_second" */
 static void put_phase(struct buf *b, const char *name, size_t n, uint64_t ns) {
     char key[48];
@@ -332,8 +355,8 @@ void api_reply_ping(struct api_reply *r) {
 static void forward_errors(struct api_reply *r) {
     for (size_t i = 0; i < r->n_candidates; i++) {
         const struct api_candidate *c = &r->candidates[i];
-        const struct buf *all[] = { &c->answer, &c->reasoning, &c->calls, &c->items,
-                                    &c->logprobs.content, &c->logprobs.tokens };
+        const struct buf *all[] = { &c->answer, &c->reasoning,        &c->calls,
+                                    &c->items,  &c->logprobs.content, &c->logprobs.tokens };
         for (size_t k = 0; k < ARRAY_LEN(all); k++)
             if (all[k]->err != SLM_OK && r->out.err == SLM_OK)
                 r->out.err = all[k]->err;

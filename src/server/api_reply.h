@@ -15,9 +15,9 @@ struct api_tool { /* a call of a tool that was made; offsets into api_candidate.
 };
 /* Tokens with their log-probabilities, as JSON that only wants brackets around it. */
 struct api_logprobs {
-    struct buf content;    /* {"token",...},... since the last time it was given out (chat) */
+    struct buf content; /* {"token",...},... since the last time it was given out (chat) */
     struct buf tokens, values, tops, offsets; /* of /v1/completions */
-    size_t n_characters;   /* offset of the next token */
+    size_t n_characters;                      /* offset of the next token */
 };
 struct api_candidate {
     struct buf answer, reasoning; /* as far as kept */
@@ -25,12 +25,12 @@ struct api_candidate {
     struct api_tool *tools;       /* [n_tools] */
     size_t n_tools;
     struct api_logprobs logprobs;
-    int block;            /* what a dialect of blocks has open: enum api_block */
-    size_t n_blocks;      /* that were opened */
-    size_t block_begin;   /* of the text in answer or reasoning, where it is kept */
-    struct buf ids;       /* that were chosen, where the call wants them */
-    struct buf given;     /* Responses: log-probabilities of the item that is open */
-    struct buf items;     /* Responses: output items that are complete, comma between them */
+    int block;              /* what a dialect of blocks has open: enum api_block */
+    size_t n_blocks;        /* that were opened */
+    size_t block_begin;     /* of the text in answer or reasoning, where it is kept */
+    struct buf ids;         /* that were chosen, where the call wants them */
+    struct buf given;       /* Responses: log-probabilities of the item that is open */
+    struct buf items;       /* Responses: output items that are complete, comma between them */
     bool thought, answered; /* reasoning, and text of the answer, have come */
     bool started, done;
     slm_result result;
@@ -96,6 +96,10 @@ struct api_usage {
 struct api_usage reply_usage(const struct api_reply *r);
 /* "usage":{...} as OpenAI's chat and completions have it; null before the end of a stream. */
 void put_usage(struct buf *b, const struct api_reply *r);
+/* What OpenAI's chat and completions begin with, up to "choices":[ */
+void open_choices(struct api_reply *r, const char *prefix, const char *object);
+/* How their streams end: usage where it was asked for, and [DONE]. */
+void end_choices(struct api_reply *r, const char *prefix, const char *object);
 /* "timings":{...} as llama-server has it, for one candidate. */
 void put_timings(struct buf *b, const struct api_candidate *c);
 /* "stop", "length", "tool_calls" */

@@ -31,8 +31,7 @@ static bool input_call(struct api_reader *r, const json_t *item) {
                *arguments = json_string_value(json_object_get(item, "arguments"));
     if (id == NULL || name == NULL)
         return bad_field(r, "input", "has a function_call without call_id or name");
-    return chat_add_call(r, id, name,
-                         arguments != NULL && arguments[0] != '\0' ? arguments : "{}");
+    return chat_add_call(r, id, name, arguments != NULL && arguments[0] != '\0' ? arguments : "{}");
 }
 
 static bool input_result(struct api_reader *r, const json_t *item) {
@@ -149,8 +148,7 @@ bool read_responses(struct api_reader *r) {
     if (system->set && system->n > 0 &&
         chat_add(r, "system", json_copy((json_t *)(uintptr_t)system->json)) == NULL)
         return false;
-    return responses_input(r, p->values[P_INPUT].json) &&
-           chat_tools(r, p->values[P_TOOLS].json) &&
+    return responses_input(r, p->values[P_INPUT].json) && chat_tools(r, p->values[P_TOOLS].json) &&
            chat_tool_choice(r, p->values[P_TOOL_CHOICE].json) && read_parallel(r) &&
            responses_format(r) && read_think(r) && chat_document(r);
 }

@@ -42,8 +42,14 @@ static const char *token(void *user, int32_t id, size_t *n) {
 
 static void events(struct api_reply *r, size_t i) {
     const struct slm_likely top[2] = { { 3, -0.5f }, { 4, -1.0f / 0.0f } };
-    const slm_choice choice = { .size = sizeof choice, .id = 3, .logprob = -0.5f, .top = top, .n_top = 2 };
-    const slm_tool_call call = { .size = sizeof call, .name = "f\"", .n_name = 2, .arguments = "{\"a\": [1]}", .n_arguments = 10 };
+    const slm_choice choice = {
+        .size = sizeof choice, .id = 3, .logprob = -0.5f, .top = top, .n_top = 2
+    };
+    const slm_tool_call call = { .size = sizeof call,
+                                 .name = "f\"",
+                                 .n_name = 2,
+                                 .arguments = "{\"a\": [1]}",
+                                 .n_arguments = 10 };
     api_reply_text(r, i, SLM_PART_REASONING, "hm", 2);
     api_reply_choice(r, i, &choice);
     api_reply_text(r, i, SLM_PART_ANSWER, "\xff\"\n", 3);
@@ -52,7 +58,9 @@ static void events(struct api_reply *r, size_t i) {
 }
 
 static void play(const struct api_call *call) {
-    static const struct api_facts facts = { .unique = "abcdefgh", .model = "m\"", .fingerprint = "f", .token = token };
+    static const struct api_facts facts = {
+        .unique = "abcdefgh", .model = "m\"", .fingerprint = "f", .token = token
+    };
     static const float vector[3] = { 1, -2, 0.5f };
     const slm_choice first = { .size = sizeof first, .id = 2, .logprob = 0.0f / 0.0f };
     slm_result result = { .size = sizeof result, .finish = SLM_FINISH_STRING, .prompt_tokens = 3 };

@@ -98,13 +98,23 @@ static const char *token_of(void *user, int32_t id, size_t *n) {
 /* ------------------------------------------------------------------ calls as text */
 
 static void show_sampling(struct buf *b, const struct api_call *c) {
-    static const char *const names[] = { "temperature", "top_k", "top_p", "min_p", "typical_p",
-                                         "repetition_penalty", "presence_penalty",
+    static const char *const names[] = { "temperature",
+                                         "top_k",
+                                         "top_p",
+                                         "min_p",
+                                         "typical_p",
+                                         "repetition_penalty",
+                                         "presence_penalty",
                                          "frequency_penalty" };
     const slm_sampling *v = &c->sampling.values;
-    const double values[] = { (double)v->temperature, v->top_k, (double)v->top_p, (double)v->min_p,
-                              (double)v->typical_p, (double)v->repetition_penalty,
-                              (double)v->presence_penalty, (double)v->frequency_penalty };
+    const double values[] = { (double)v->temperature,
+                              v->top_k,
+                              (double)v->top_p,
+                              (double)v->min_p,
+                              (double)v->typical_p,
+                              (double)v->repetition_penalty,
+                              (double)v->presence_penalty,
+                              (double)v->frequency_penalty };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (c->sampling.set & 1u << i)
             buf_printf(b, "%s %.7g\n", names[i], values[i]);
@@ -125,8 +135,9 @@ static void show_number(struct buf *b, const char *name, int64_t v) {
 }
 
 static void show_call(struct buf *b, const struct api_call *c) {
-    static const char *const kinds[] = { "chat", "text", "ids" },
-                             *const languages[] = { "schema", "json", "choices", "regex" };
+    static const char *const kinds[] = { "chat", "text", "ids" }, *const languages[] = {
+        "schema", "json", "choices", "regex"
+    };
     buf_printf(b, "op %d model %s\n", (int)c->op, c->model != NULL ? c->model : "-");
     for (size_t p = 0; p < c->n_prompts; p++) {
         const struct api_prompt *q = &c->prompts[p];
@@ -611,7 +622,8 @@ static void test_cases(void **state) {
     assert_non_null(d);
     for (struct dirent *entry; (entry = readdir(d)) != NULL;) {
         size_t n = strlen(entry->d_name);
-        if (n < 5 || strcmp(entry->d_name + n - 4, ".txt") != 0 || strncmp(entry->d_name, "api_", 4) != 0)
+        if (n < 5 || strcmp(entry->d_name + n - 4, ".txt") != 0 ||
+            strncmp(entry->d_name, "api_", 4) != 0)
             continue;
         snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
         run_file(path);
@@ -672,9 +684,10 @@ static void test_options(void **state) {
     slm_info info = some_model();
     slm_generate_options o;
     (void)state;
-    read_ok(&call, "/v1/chat/completions",
-            "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"n\":3,\"seed\":7,\"top_p\":0.5,"
-            "\"max_tokens\":50,\"thinking_budget\":9,\"stop\":\"x\"}");
+    read_ok(
+        &call, "/v1/chat/completions",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"n\":3,\"seed\":7,\"top_p\":0.5,"
+        "\"max_tokens\":50,\"thinking_budget\":9,\"stop\":\"x\"}");
     api_options(&call, 2, &info, false, 10, 100, &o);
     assert_int_equal(o.sampling.seed, 9); /* each choice has its own */
     assert_true(o.sampling.temperature == 0.6f && o.sampling.top_p == 0.5f);
@@ -691,7 +704,8 @@ static void test_options(void **state) {
     api_options(&call, 0, &info, true, 60, 100, &o);
     assert_int_equal(o.max_tokens, 20);
     api_call_free(&call);
-    read_ok(&call, "/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":0,\"echo\":true,\"logprobs\":2}");
+    read_ok(&call, "/v1/completions",
+            "{\"prompt\":\"a\",\"max_tokens\":0,\"echo\":true,\"logprobs\":2}");
     api_options(&call, 0, &info, false, 1, 100, &o);
     assert_int_equal(o.max_tokens, 1); /* one is written and not shown */
     assert_int_equal(o.top, 2);
@@ -706,8 +720,9 @@ static void test_fit(void **state) {
     struct api_call call;
     struct api_error e;
     (void)state;
-    read_ok(&call, "/api/chat", "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
-                                "\"options\":{\"num_ctx\":64}}");
+    read_ok(&call, "/api/chat",
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+            "\"options\":{\"num_ctx\":64}}");
     assert_true(api_fit(&call, 63, 1024, &e));
     assert_false(api_fit(&call, 64, 1024, &e));
     assert_false(api_fit(&call, 2007, 1024, &e));
@@ -727,15 +742,18 @@ static void test_fit(void **state) {
 static void test_drop(void **state) {
     struct api_call call;
     (void)state;
-    read_ok(&call, "/v1/responses",
-            "{\"truncation\":\"auto\",\"instructions\":\"S\",\"input\":[{\"role\":\"user\",\"content\":\"one\"},"
-            "{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"{}\"},"
-            "{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"r\"},"
-            "{\"role\":\"assistant\",\"content\":\"two\"},{\"role\":\"user\",\"content\":\"three\"}]}");
+    read_ok(
+        &call, "/v1/responses",
+        "{\"truncation\":\"auto\",\"instructions\":\"S\",\"input\":[{\"role\":\"user\",\"content\":"
+        "\"one\"},"
+        "{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"{}\"},"
+        "{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"r\"},"
+        "{\"role\":\"assistant\",\"content\":\"two\"},{\"role\":\"user\",\"content\":\"three\"}]}");
     assert_non_null(strstr(call.prompts[0].text, "\"one\""));
     assert_true(api_drop_turn(&call));
-    assert_string_equal(call.prompts[0].text, "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},"
-                                              "{\"role\":\"user\",\"content\":\"three\"}]}");
+    assert_string_equal(call.prompts[0].text,
+                        "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},"
+                        "{\"role\":\"user\",\"content\":\"three\"}]}");
     assert_int_equal(call.prompts[0].n, strlen(call.prompts[0].text));
     assert_false(api_drop_turn(&call));
     assert_int_equal(call.n_dropped, 1);
@@ -750,8 +768,9 @@ static void test_drop(void **state) {
     assert_string_equal(call.warnings.data,
                         "unknown fields: x; the oldest 2 turns were dropped: the context is full");
     api_call_free(&call);
-    read_ok(&call, "/v1/responses", "{\"input\":[{\"role\":\"user\",\"content\":\"one\"},"
-                                    "{\"role\":\"user\",\"content\":\"two\"}]}");
+    read_ok(&call, "/v1/responses",
+            "{\"input\":[{\"role\":\"user\",\"content\":\"one\"},"
+            "{\"role\":\"user\",\"content\":\"two\"}]}");
     assert_false(api_drop_turn(&call)); /* nobody asked for that */
     api_call_free(&call);
 }
@@ -759,12 +778,15 @@ static void test_drop(void **state) {
 /* Errors of the library and their bodies in every dialect. */
 static void test_errors(void **state) {
     static const char *const want[] = {
-        "{\"error\":{\"message\":\"a \\\"b\\\"\",\"type\":\"invalid_request_error\",\"param\":\"top_p\","
+        "{\"error\":{\"message\":\"a "
+        "\\\"b\\\"\",\"type\":\"invalid_request_error\",\"param\":\"top_p\","
         "\"code\":\"invalid_value\"}}",
-        "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"a \\\"b\\\"\"},"
+        "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"a "
+        "\\\"b\\\"\"},"
         "\"request_id\":null}",
         "{\"error\":\"a \\\"b\\\"\"}",
-        "{\"error\":{\"message\":\"a \\\"b\\\"\",\"type\":\"invalid_request_error\",\"param\":\"top_p\","
+        "{\"error\":{\"message\":\"a "
+        "\\\"b\\\"\",\"type\":\"invalid_request_error\",\"param\":\"top_p\","
         "\"code\":400}}",
     };
     struct api_error e;
@@ -791,8 +813,9 @@ static void test_errors(void **state) {
 /* Whatever the cuts of the text, a stream adds up to it: random pieces, also inside of characters. */
 static void test_pieces(void **state) {
     static const char text[] = "Caf\xc3\xa9 \"q\" \\ \n\t \xf0\x9f\xa6\x8a end";
-    static const char *const paths[] = { "/v1/chat/completions", "/v1/responses", "/v1/messages",
-                                         "/api/chat", "/v1/completions", "/completion" };
+    static const char *const paths[] = { "/v1/chat/completions", "/v1/responses",
+                                         "/v1/messages",         "/api/chat",
+                                         "/v1/completions",      "/completion" };
     uint32_t seed = 12345;
     (void)state;
     for (size_t round = 0; round < 200; round++) {
@@ -809,7 +832,8 @@ static void test_pieces(void **state) {
                     ? "{\"prompt\":\"a\",\"stream\":true}"
                 : strstr(path, "responses") != NULL
                     ? "{\"input\":\"a\",\"stream\":true}"
-                    : "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":9,\"stream\":true}");
+                    : "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":9,"
+                      "\"stream\":true}");
         r = api_reply_new(&call, &facts);
         api_reply_begin(r, &prompt);
         for (size_t i = 0; i < strlen(text);) {
@@ -854,7 +878,8 @@ static void check_page(const char *mark, const char *want) {
         fprintf(f, "%.*s%s%s", (int)(from - page), page, want, to);
         fclose(f);
     } else if (strlen(want) != (size_t)(to - from) || memcmp(want, from, strlen(want)) != 0) {
-        fail_msg("docs/SERVER.md has not the %s that there are; SLM_WRITE_CASES=1 writes them", mark);
+        fail_msg("docs/SERVER.md has not the %s that there are; SLM_WRITE_CASES=1 writes them",
+                 mark);
     }
     free(page);
 }
@@ -877,9 +902,10 @@ static void test_page(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page),  cmocka_unit_test(test_cases), cmocka_unit_test(test_routes), cmocka_unit_test(test_options),
-        cmocka_unit_test(test_fit),   cmocka_unit_test(test_drop),   cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_page),   cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_routes), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_fit),    cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_errors), cmocka_unit_test(test_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
