@@ -140,6 +140,9 @@ void signals_idle(void);
  * other one can be ended first. false: SIGTERM and SIGHUP end this program again, and what Ctrl-C does
  * is for signals_watch to say. */
 void signals_child(bool runs);
+/* While programs run that have to be ended before this one: Ctrl-C, SIGTERM and SIGHUP, however often,
+ * cancel the watched session and set the flag. false: as before. */
+void signals_servers(bool run);
 bool interrupted(void);
 void interrupted_clear(void);
 /* Written to the terminal if the second Ctrl-C ends the program; static text or NULL. */
@@ -341,6 +344,10 @@ void shown_free(struct shown *s);
 /* The mmproj*.gguf beside a GGUF model, if there is exactly one. Returns owned, or NULL. */
 char *tower_beside(const char *model);
 
+/* ---- cmd_run.c ---- */
+/* The words of the command line from the second on, joined; '-' and what is piped in. Exit code. */
+int gather_prompt(struct cli *c, struct buf *b);
+
 /* ---- cmd_chat.c ---- */
 int chat_with(struct cli *c, const char *model); /* also what `slm` alone ends in */
 
@@ -387,6 +394,7 @@ int cmd_render(struct cli *c);
 int cmd_logits(struct cli *c);
 int cmd_serve(struct cli *c);
 int cmd_deploy(struct cli *c);
+int cmd_agent(struct cli *c);
 int cmd_classify(struct cli *c);
 int cmd_extract(struct cli *c);
 int cmd_help(struct cli *c);

@@ -26,7 +26,7 @@ static int read_input(struct cli *c, struct buf *b) {
 
 /* The words of the command line, "-" replaced by standard input; a pipe that no "-" took is put
  * after them, apart by an empty line. */
-static int gather_prompt(struct cli *c, struct buf *b) {
+int gather_prompt(struct cli *c, struct buf *b) {
     bool taken = false;
     int code = EXIT_DONE;
     for (size_t i = 1; i < c->options.n_args && code == EXIT_DONE; i++) {

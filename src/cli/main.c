@@ -17,8 +17,8 @@ static int (*const run_command[CMD_COUNT])(struct cli *) = {
     [CMD_INFO] = cmd_info,         [CMD_PULL] = cmd_pull,         [CMD_QUANTIZE] = cmd_quantize,
     [CMD_BENCH] = cmd_bench,       [CMD_TOKENIZE] = cmd_tokenize, [CMD_DETOKENIZE] = cmd_detokenize,
     [CMD_RENDER] = cmd_render,     [CMD_LOGITS] = cmd_logits,     [CMD_SERVE] = cmd_serve,
-    [CMD_DEPLOY] = cmd_deploy,
-    [CMD_CLASSIFY] = cmd_classify, [CMD_EXTRACT] = cmd_extract,   [CMD_HELP] = cmd_help,
+    [CMD_DEPLOY] = cmd_deploy,     [CMD_CLASSIFY] = cmd_classify, [CMD_EXTRACT] = cmd_extract,
+    [CMD_AGENT] = cmd_agent,       [CMD_HELP] = cmd_help,
 };
 
 static bool take_environment(struct cli *c) {

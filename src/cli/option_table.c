@@ -3,14 +3,16 @@
 #include "cli/options.h"
 
 #define ON(name) (1u << CMD_##name)
-#define ANSWERS (ON(HOME) | ON(RUN) | ON(CHAT) | ON(COMPLETE))
-#define TALKS (ON(HOME) | ON(RUN) | ON(CHAT))
+#define SHAPES (ON(HOME) | ON(RUN) | ON(CHAT) | ON(COMPLETE))
+#define ANSWERS (SHAPES | ON(AGENT))
+#define TALKS (ON(HOME) | ON(RUN) | ON(CHAT) | ON(AGENT))
 #define DECIDES (ON(CLASSIFY) | ON(EXTRACT))
 #define COMPUTES (ANSWERS | DECIDES | ON(LOGITS) | ON(BENCH) | ON(SERVE))
 #define EVERYWHERE 0xffffffffu
 
 const char *const group_titles[GROUP_COUNT] = {
     [GROUP_ANSWER] = "Answer",   [GROUP_SAMPLING] = "Sampling", [GROUP_CHAT] = "Conversations",
+    [GROUP_AGENT] = "Tools",
     [GROUP_SERVER] = "Server",   [GROUP_INPUT] = "Options",     [GROUP_MACHINE] = "Machine",
     [GROUP_GENERAL] = "General",
 };
@@ -202,6 +204,20 @@ const struct command_row command_table[CMD_COUNT] = {
                       "slm extract demo --schema person.json 'Anna is 30 years old.'\n"
                       "slm extract qwen3-0.6b --schema bill.json -i mails.jsonl -o bills.csv",
                       1, 4096, PLACE_MODEL, PLACE_TEXT },
+    [CMD_AGENT] = { "agent", "MODEL --mcp FILE PROMPT...",
+                    "the model answers with the help of tools that MCP servers have",
+                    "FILE is a configuration as other MCP clients have it: {\"mcpServers\": {NAME: "
+                    "{\"command\", \"args\", \"env\", \"cwd\"} or {\"url\", \"headers\"}}}. The servers are "
+                    "started, the model is told of their tools, and each call that it writes is made "
+                    "and answered until it answers without one.\n\n"
+                    "Every call needs consent: it is asked for on a terminal, and refused elsewhere "
+                    "unless --approve, --yes or \"autoApprove\" in FILE gives it. PATTERN is a name, or "
+                    "SERVER/TOOL, with * and ? in it. Servers run with the rights of who starts them; "
+                    "USAGE.md shows how to put them into a sandbox.",
+                    "slm agent qwen3-4b-instruct-2507 --mcp mcp.json 'What is new in my notes?'\n"
+                    "slm agent jan-v1-4b --mcp search.json --approve 'search*' 'Who won the 2022 cup?'\n"
+                    "slm agent qwen3-0.6b --mcp mcp.json --tools-cost",
+                    1, 4096, PLACE_MODEL, PLACE_TEXT },
     [CMD_HELP] = { "help", "[COMMAND]",
                    "this text, one command's options, the man page, shell completions", NULL,
                    "slm help run\n"
@@ -225,21 +241,21 @@ const struct option_row option_table[OPT_COUNT] = {
                             GROUP_ANSWER, TALKS, false },
     [OPT_TOOLS] = { "tools", 0, ARG_FILE, 0, 0, "FILE", NULL,
                     "JSON array of tools that the model may call; calls are printed, not made",
-                    GROUP_ANSWER, TALKS, false },
+                    GROUP_ANSWER, TALKS & ~ON(AGENT), false },
     [OPT_TOOL_CHOICE] = { "tool-choice", 0, ARG_TEXT, 0, 0, "auto|none|required|NAME", "auto",
                           "whether a tool is called, or which; its arguments are valid by its "
                           "schema",
                           GROUP_ANSWER, ON(RUN), false },
     [OPT_SCHEMA] = { "schema", 0, ARG_FILE, 0, 0, "FILE", NULL,
                      "the answer is JSON by the JSON Schema in FILE (2020-12 or draft 7)",
-                     GROUP_ANSWER, ANSWERS | ON(EXTRACT) | ON(BENCH), false },
+                     GROUP_ANSWER, SHAPES | ON(EXTRACT) | ON(BENCH), false },
     [OPT_JSON_OBJECT] = { "json-object", 0, ARG_FLAG, 0, 0, NULL, NULL,
-                          "the answer is a JSON object", GROUP_ANSWER, ANSWERS, false },
+                          "the answer is a JSON object", GROUP_ANSWER, SHAPES, false },
     [OPT_CHOICES] = { "choices", 0, ARG_TEXT, 0, 0, "A,B,...", NULL,
                       "the answer is one of these; a JSON array where they have commas",
-                      GROUP_ANSWER, ANSWERS, false },
+                      GROUP_ANSWER, SHAPES, false },
     [OPT_REGEX] = { "regex", 0, ARG_TEXT, 0, 0, "RE", NULL,
-                    "the answer as a whole matches this regular expression", GROUP_ANSWER, ANSWERS,
+                    "the answer as a whole matches this regular expression", GROUP_ANSWER, SHAPES,
                     false },
     [OPT_MAX_TOKENS] = { "max-tokens", 'n', ARG_INT, 1, 1e9, "N", "until the context is full",
                          "most tokens to write, reasoning included", GROUP_ANSWER,
@@ -413,6 +429,40 @@ const struct option_row option_table[OPT_COUNT] = {
                        GROUP_INPUT, ON(PULL), false },
     [OPT_YES] = { "yes", 'y', ARG_FLAG, 0, 0, NULL, NULL, "do not ask before fetching", GROUP_INPUT,
                   ON(PULL), false },
+    [OPT_MCP] = { "mcp", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                  "which servers there are, in the \"mcpServers\" shape (required)", GROUP_AGENT,
+                  ON(AGENT), false },
+    [OPT_ALLOW_TOOL] = { "allow-tool", 0, ARG_TEXT, 0, 0, "PATTERN", "all",
+                         "tell the model of these tools only; may be repeated", GROUP_AGENT,
+                         ON(AGENT), true },
+    [OPT_DENY_TOOL] = { "deny-tool", 0, ARG_TEXT, 0, 0, "PATTERN", NULL,
+                        "but not of these; may be repeated", GROUP_AGENT, ON(AGENT), true },
+    [OPT_MAX_TOOLS] = { "max-tools", 0, ARG_INT, 1, 1e6, "N", "no limit",
+                        "refuse to begin with more tools", GROUP_AGENT, ON(AGENT), false },
+    [OPT_TOOLS_COST] = { "tools-cost", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                         "print what each tool costs of the context, and end", GROUP_AGENT,
+                         ON(AGENT), false },
+    [OPT_APPROVE] = { "approve", 0, ARG_TEXT, 0, 0, "PATTERN", NULL,
+                      "consent to calls of these tools; may be repeated", GROUP_AGENT, ON(AGENT),
+                      true },
+    [OPT_APPROVE_ALL] = { "yes", 'y', ARG_FLAG, 0, 0, NULL, NULL, "consent to every call",
+                          GROUP_AGENT, ON(AGENT), false },
+    [OPT_MAX_STEPS] = { "max-steps", 0, ARG_INT, 1, 1e6, "N", "16",
+                        "most answers of the model, those with calls included", GROUP_AGENT,
+                        ON(AGENT), false },
+    [OPT_ALLOW_REPEATS] = { "allow-repeats", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                            "make a call again that was made with the same arguments", GROUP_AGENT,
+                            ON(AGENT), false },
+    [OPT_MAX_RESULT] = { "max-result", 0, ARG_SIZE, 0, 0, "SIZE", "256K",
+                         "cut results of tools there, with a mark", GROUP_AGENT, ON(AGENT), false },
+    [OPT_RESULT_TOKENS] = { "result-tokens", 0, ARG_INT, 1, 1e9, "N", "a quarter of the context",
+                            "cut them at N tokens as well", GROUP_AGENT, ON(AGENT), false },
+    [OPT_TRANSCRIPT] = { "transcript", 0, ARG_FILE, 0, 0, "FILE", NULL,
+                         "append everything that happens to FILE, a JSON object per line",
+                         GROUP_AGENT, ON(AGENT), false },
+    [OPT_SERVER_LOG] = { "server-log", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                         "show what servers log and write to standard error", GROUP_AGENT, ON(AGENT),
+                         false },
     [OPT_DRY_RUN] = { "dry-run", 0, ARG_FLAG, 0, 0, NULL, NULL,
                       "list the files with their sizes, fetch nothing", GROUP_INPUT, ON(PULL),
                       false },

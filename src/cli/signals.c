@@ -10,6 +10,7 @@
 
 static volatile sig_atomic_t hits;
 static volatile sig_atomic_t idle;
+static volatile sig_atomic_t guarded;
 static _Atomic(slm_session *) watched;
 static _Atomic(const char *) last_words;
 
@@ -18,7 +19,7 @@ static void on_interrupt(int signal_number) {
     hits = hits < 2 ? hits + 1 : 2;
     if (idle)
         return;
-    if (hits > 1) {
+    if (hits > 1 && !guarded) {
         const char *words = atomic_load(&last_words);
         if (words) {
             ssize_t ignored = write(STDOUT_FILENO, words, strlen(words));
@@ -62,6 +63,12 @@ void signals_child(bool runs) {
     sigaction(SIGHUP, &action, NULL);
     if (runs)
         signals_idle();
+}
+
+void signals_servers(bool run) {
+    signals_child(run);
+    guarded = run;
+    idle = 0;
 }
 
 bool interrupted(void) {

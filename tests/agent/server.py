@@ -55,6 +55,9 @@ BAD = {
     "forget": "HTTP: forgets its session before the first call",
     "redirect": "HTTP: /mcp leads to /mcp/ (307)",
     "redirect-away": "HTTP: leads to another port",
+    "big-result": "adds 100000 bytes to each result",
+    "change-on-call": "gets another tool with each call, and says so",
+    "talks": "writes to standard error and logs with each call",
     "html": "HTTP: answers with a page",
 }
 
@@ -217,6 +220,14 @@ class Server:
         self.opts.token = params.get("_meta", {}).get("progressToken")
         self.opts.notify = lambda method, p: self.out({"jsonrpc": "2.0", "method": method, "params": p})
         answer = self.result(rid, TOOLS[name][2](args, self.opts), modern)
+        if bad == "big-result":
+            answer["result"]["content"][0]["text"] += "\n" + "the \u00e9nd " * 10000
+        if bad == "change-on-call" and "add" not in self.opts.tools:
+            change({}, self.opts)
+        if bad == "talks":
+            self.opts.notify("notifications/message", {"level": "warning", "data": "disk is full"})
+            sys.stderr.write("a word on standard error\n")
+            sys.stderr.flush()
         if bad == "huge-line":
             answer["result"]["content"][0]["text"] = "x" * (5 << 20)
         return answer
