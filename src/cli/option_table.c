@@ -216,7 +216,7 @@ const struct command_row command_table[CMD_COUNT] = {
                     "SERVER/TOOL, with * and ? in it. Servers run with the rights of who starts them; "
                     "USAGE.md shows how to put them into a sandbox.",
                     "slm agent qwen3-4b-instruct-2507 --mcp mcp.json 'What is new in my notes?'\n"
-                    "slm agent jan-v1-4b --mcp search.json --approve 'search*' 'Who won the 2022 cup?'\n"
+                    "slm agent jan-v1-4b --mcp search.json --approve 'search*' 'Who won in 2022?'\n"
                     "slm agent qwen3-0.6b --mcp mcp.json --tools-cost",
                     1, 4096, PLACE_MODEL, PLACE_TEXT },
     [CMD_HELP] = { "help", "[COMMAND]",
