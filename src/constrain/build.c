@@ -5,7 +5,7 @@
  *   2. judge:   a node is productive when its frame can end from there; edges that lead elsewhere go.
  *               What is left has no dead ends: every prefix that is read can be completed;
  *   3. pack:    nodes reachable from the start, renumbered in the order they are met;
- *   4. twins:   in grammars with long repetitions, nodes that read the same for TWIN_BYTES bytes. */
+ *   4. twins:   nodes of long repetitions that read the same as far as tokens reach. */
 #include "constrain/grammar.h"
 
 #include <stdarg.h>
@@ -390,7 +390,7 @@ static bool edge_lives(const struct pack *p, const struct build_edge *e) {
 
 /* A frame that only ends after the return needs no frame: the callee ends it. */
 static bool only_ends(const struct build *b, const struct pack *p, uint32_t node) {
-    if (b->nodes[node].flags != NODE_FINAL)
+    if ((b->nodes[node].flags & ~(uint32_t)NODE_CHAIN) != NODE_FINAL)
         return false;
     for (uint32_t i = b->nodes[node].edges; i != NODE_NONE; i = b->edges[i].next)
         if (edge_lives(p, &b->edges[i]))
@@ -483,58 +483,69 @@ static uint64_t stir(uint64_t h, uint64_t v) {
     return h ^ (h >> 29);
 }
 
-/* One more byte of foresight: what a node reads first, and what its neighbours were known to read. */
-static void foresee(const struct grammar *g, const uint64_t *before, uint64_t *after) {
-    for (uint32_t v = 0; v < g->n_nodes; v++) {
-        uint64_t h = stir(0x243f6a8885a308d3u, g->nodes[v].flags);
-        const struct edge *e = g->edges + g->nodes[v].first;
-        for (uint32_t i = 0; i < g->nodes[v].n_edges; i++, e++) {
+/* One more byte of foresight: what a node of a chain reads first, and what its neighbours were known to
+ * read. Other nodes are themselves. */
+static void foresee(const struct grammar *g, const uint32_t *chain, uint32_t n, const uint64_t *before,
+                    uint64_t *after) {
+    for (uint32_t i = 0; i < n; i++) {
+        const struct node *v = &g->nodes[chain[i]];
+        const struct edge *e = g->edges + v->first;
+        uint64_t h = stir(0x243f6a8885a308d3u, v->flags);
+        for (uint32_t k = 0; k < v->n_edges; k++, e++) {
             h = stir(h, (uint64_t)e->lo << 8 | e->hi);
             h = stir(h, before[e->to]);
             h = stir(h, e->ret == NODE_NONE ? 1 : before[e->ret]);
         }
-        after[v] = h;
+        after[chain[i]] = h;
     }
 }
 
-/* The first node with the same foresight, by a hash table of nodes; NODE_NONE for a node without twins. */
-static void name_twins(struct grammar *g, const uint64_t *seen, uint32_t *slots, uint32_t mask) {
+/* The first node with the same foresight, by a hash table; NODE_NONE for a node without twins. */
+static void name_twins(const uint32_t *chain, uint32_t n, const uint64_t *seen, uint32_t *slots,
+                       uint32_t mask, uint32_t *twin) {
     memset(slots, 0xff, ((size_t)mask + 1) * sizeof *slots);
-    for (uint32_t v = 0; v < g->n_nodes; v++) {
-        uint32_t at = (uint32_t)(seen[v] >> 32) & mask;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t v = chain[i], at = (uint32_t)(seen[v] >> 32) & mask;
         while (slots[at] != NODE_NONE && seen[slots[at]] != seen[v])
             at = (at + 1) & mask;
-        if (slots[at] == NODE_NONE) {
+        if (slots[at] == NODE_NONE)
             slots[at] = v;
-            g->twin[v] = NODE_NONE;
-        } else
-            g->twin[v] = g->twin[slots[at]] = slots[at];
+        else
+            twin[v] = twin[slots[at]] = slots[at];
     }
 }
 
 static void find_twins(struct build *b, struct grammar *g) {
-    uint32_t mask = 1;
-    while (mask < 2 * g->n_nodes)
-        mask = mask * 2 + 1;
+    static const int bytes[TWINS] = { TWIN_BYTES, TWIN_BYTES_FAR };
+    uint32_t mask = 1, n = 0;
     uint64_t *one = build_alloc(b, g->n_nodes, sizeof *one);
     uint64_t *two = build_alloc(b, g->n_nodes, sizeof *two);
+    uint32_t *chain = build_alloc(b, g->n_nodes, sizeof *chain);
+    for (uint32_t v = 0; v < g->n_nodes && b->err == SLM_OK; v++) {
+        if (g->nodes[v].flags & NODE_CHAIN)
+            chain[n++] = v;
+        else
+            one[v] = two[v] = stir(0x13198a2e03707344u, v);
+    }
+    while (mask < 2 * n)
+        mask = mask * 2 + 1;
     uint32_t *slots = build_alloc(b, (size_t)mask + 1, sizeof *slots);
-    if (b->err != SLM_OK)
-        return;
-    for (int i = 0; i <= TWIN_BYTES && build_goes_on(b); i++) { /* and whether it ends there */
-        foresee(g, one, two);
-        uint64_t *swap = one;
-        one = two;
-        two = swap;
-        b->ticks = CLOCK_EVERY - 1; /* a round is long: look at the clock */
+    for (int i = 0, round = 0; i < TWINS && build_goes_on(b); i++) {
+        for (; round <= bytes[i] && build_goes_on(b); round++) { /* and whether it ends there */
+            foresee(g, chain, n, one, two);
+            uint64_t *swap = one;
+            one = two;
+            two = swap;
+            b->ticks = CLOCK_EVERY - 1; /* a round is long: look at the clock */
+        }
+        g->twin[i] = mem_alloc(b->hooks, g->n_nodes, sizeof *g->twin[i]);
+        if (g->twin[i] == NULL) {
+            no_memory(b, g->n_nodes * sizeof *g->twin[i]);
+            return;
+        }
+        memset(g->twin[i], 0xff, g->n_nodes * sizeof *g->twin[i]);
+        name_twins(chain, n, one, slots, mask, g->twin[i]);
     }
-    g->twin = mem_alloc(b->hooks, g->n_nodes, sizeof *g->twin);
-    if (g->twin == NULL) {
-        no_memory(b, g->n_nodes * sizeof *g->twin);
-        return;
-    }
-    if (b->err == SLM_OK)
-        name_twins(g, one, slots, mask);
 }
 
 /* ------------------------------------------------------------------ all of it */
@@ -574,7 +585,8 @@ static void shrink(struct grammar *g) {
     void *edges = mem_resize(&g->hooks, g->edges, g->n_edges > 0 ? g->n_edges : 1, sizeof *g->edges);
     g->edges = edges != NULL ? edges : g->edges;
     g->bytes = sizeof *g + sizeof *g->cache + g->n_nodes * sizeof *g->nodes +
-               g->n_edges * sizeof *g->edges + (g->twin != NULL ? g->n_nodes * sizeof *g->twin : 0);
+               g->n_edges * sizeof *g->edges +
+               (g->twin[0] != NULL ? TWINS * g->n_nodes * sizeof *g->twin[0] : 0);
 }
 
 slm_err build_finish(struct build *b, uint32_t start, struct grammar **out) {
@@ -607,7 +619,8 @@ void grammar_free(struct grammar *g) {
     mask_cache_free(&h, g->cache);
     mem_free(&h, g->nodes);
     mem_free(&h, g->edges);
-    mem_free(&h, g->twin);
+    for (int i = 0; i < TWINS; i++)
+        mem_free(&h, g->twin[i]);
     mem_free(&h, g);
 }
 

@@ -9,7 +9,8 @@
 
 #include "constrain/chars.h"
 
-#define CHAIN 64 /* from so many states on, pieces are shared */
+#define CHAIN 256      /* from so many states on, pieces are shared */
+#define TWINS_FROM 33 /* fewer have none: TWIN_BYTES */
 
 enum { CONT1, CONT2, CONT3, AFTER_E0, AFTER_ED, AFTER_F0, AFTER_F4, N_INTO };
 
@@ -96,27 +97,29 @@ static uint32_t any_escape(struct build *b, uint32_t to) {
 
 uint32_t chars_any_string(struct build *b, uint32_t min, uint32_t max) {
     uint32_t last = max == UINT32_MAX ? min : max, end = build_final(b), first = NODE_NONE;
-    bool chain = last > 4;
+    bool chain = last >= CHAIN, twins = last >= TWINS_FROM;
     uint32_t next = NODE_NONE, own[N_INTO];
-    if (last >= CHAIN)
-        b->chained = true;
+    uint32_t flags = twins ? NODE_CHAIN : 0;
+    b->chained = b->chained || twins;
     /* from the last state backwards, so that what a state leads to exists */
     for (uint32_t i = last;; i--) {
         uint32_t at = build_node(b), to = i == last && max == UINT32_MAX ? at : next;
+        build_mark(b, at, flags);
         if (i >= min)
             build_edge(b, at, '"', '"', end);
         if (to != NODE_NONE) {
             build_edge(b, at, 0x20, 0x21, to);
             build_edge(b, at, 0x23, 0x5b, to);
             build_edge(b, at, 0x5d, 0x7f, to);
-            bool frame = chain && to != at;
-            if (frame && b->escapes == NODE_NONE)
+            bool frame = chain && to != at, escape = last > 4 && to != at;
+            if (escape && b->escapes == NODE_NONE)
                 b->escapes = any_escape(b, build_final(b));
             const uint32_t *into = frame ? shared_into(b) : own;
             if (!frame)
-                make_into(b, to, 0, own);
+                make_into(b, to, flags, own);
             uint32_t ret = frame ? to : NODE_NONE;
-            build_push(b, at, '\\', '\\', frame ? b->escapes : any_escape(b, to), ret);
+            build_push(b, at, '\\', '\\', escape ? b->escapes : any_escape(b, to),
+                       escape ? to : NODE_NONE);
             for (size_t k = 0; k < ARRAY_LEN(leads); k++)
                 build_push(b, at, leads[k].lo, leads[k].hi, into[leads[k].into], ret);
         }
@@ -265,8 +268,11 @@ static void ascii_edges(struct emit *e, uint32_t state, unsigned lo, unsigned hi
     while (lo <= hi) {
         uint32_t span = span_of(e->c, lo), to = target(e, state, span);
         unsigned end = hi;
-        if (span + 1 < e->c->n_spans && e->c->bounds[span + 1] <= end)
-            end = e->c->bounds[span + 1] - 1;
+        while (++span < e->c->n_spans && e->c->bounds[span] <= hi)
+            if (target(e, state, span) != to) {
+                end = e->c->bounds[span] - 1;
+                break;
+            }
         if (to != NODE_NONE)
             build_edge(e->b, e->node[state], lo, end, state_node(e, to));
         lo = end + 1;
@@ -362,9 +368,10 @@ uint32_t chars_emit(struct build *b, const struct chars *c, enum chars_kind kind
     if (b->err != SLM_OK || c == NULL)
         return 0;
     struct emit e = { .b = b, .c = c, .kind = kind, .shared_escape = NODE_NONE };
-    e.flags = kind == CHARS_KEY ? NODE_KEY : 0;
+    bool twins = kind != CHARS_KEY && c->n_states >= TWINS_FROM;
+    e.flags = (kind == CHARS_KEY ? NODE_KEY : 0) | (twins ? NODE_CHAIN : 0);
     e.chain = kind != CHARS_KEY && c->n_states >= CHAIN;
-    b->chained = b->chained || c->n_states >= CHAIN;
+    b->chained = b->chained || twins;
     e.node = build_alloc(b, c->n_states, sizeof *e.node);
     e.queue = build_alloc(b, c->n_states, sizeof *e.queue);
     e.into = build_alloc(b, c->n_states, N_INTO * sizeof *e.into);

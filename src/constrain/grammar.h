@@ -24,7 +24,8 @@
 enum node_flag {
     NODE_FINAL = 1,
     NODE_KEY = 2,    /* reached inside a free key: the byte that led here belongs to it */
-    NODE_KEY_END = 4 /* final, and behind a free key */
+    NODE_KEY_END = 4, /* final, and behind a free key */
+    NODE_CHAIN = 8   /* of a long repetition: has twins, perhaps */
 };
 struct node {
     uint32_t first, n_edges; /* in edges */
@@ -45,17 +46,19 @@ struct mask_cache {
     _Atomic size_t bytes;
 };
 
+/* Few tokens are longer than the first, hardly any than the second. */
+enum { TWINS = 2, TWIN_BYTES = 32, TWIN_BYTES_FAR = 128 };
+
 struct grammar {
     struct slm_hooks hooks;
     struct node *nodes; /* [n_nodes] */
     struct edge *edges; /* [n_edges], those of a node by lo */
-    uint32_t *twin;     /* [n_nodes] the node that stands for all that read the same for TWIN_BYTES bytes,
-                           NODE_NONE: it is alone; NULL: not looked for */
+    uint32_t *twin[TWINS]; /* [n_nodes] the node that stands for all that read the same for twin_bytes[i]
+                              bytes, NODE_NONE: it is alone; NULL: not looked for */
     uint32_t n_nodes, n_edges, start;
     size_t bytes;
     struct mask_cache *cache;
 };
-#define TWIN_BYTES 32 /* few tokens are longer */
 
 void mask_cache_free(const struct slm_hooks *h, struct mask_cache *c);
 

@@ -19,7 +19,8 @@ enum { ENTRY_WORDS, ENTRY_IDS };
 struct mask_entry {
     struct mask_entry *next;
     uint64_t vocab; /* identity */
-    uint32_t node, kind;
+    uint32_t node;
+    uint8_t reach, kind; /* which twins the node stands for; ENTRY_ */
     uint32_t n_ids; /* words of a bit set, or ids */
     uint32_t n_pops, n_guards;
     uint32_t data[]; /* ids, pops, guards */
@@ -37,8 +38,10 @@ void mask_cache_free(const struct slm_hooks *h, struct mask_cache *c) {
 /* ------------------------------------------------------------------ walking the trie */
 
 static void set_token(const struct constrain_vocab *v, uint32_t *mask, uint32_t id) {
-    for (; id != TOKEN_NONE; id = v->same[id])
-        mask[id / 32] |= (uint32_t)1 << (id % 32);
+    uint32_t at = id & TOKEN_ID;
+    mask[at / 32] |= (uint32_t)1 << (at % 32);
+    while ((id & TOKEN_SAME) && (at = v->same[at]) != TOKEN_NONE)
+        mask[at / 32] |= (uint32_t)1 << (at % 32);
 }
 
 static bool list_add(struct matcher *m, struct id_list *l, uint32_t x) {
@@ -56,6 +59,20 @@ static bool list_add(struct matcher *m, struct id_list *l, uint32_t x) {
     return true;
 }
 
+/* What an edge does, in one word. */
+static uint32_t dense_edge(const struct grammar *g, uint32_t edge) {
+    const struct edge *e = &g->edges[edge];
+    const struct node *to = &g->nodes[e->to];
+    if (e->ret != NODE_NONE)
+        return edge < DENSE_POP && !(to->flags & (NODE_FINAL | NODE_KEY)) ? edge | DENSE_PUSH
+                                                                         : DENSE_SLOW;
+    if ((to->flags & (NODE_FINAL | NODE_KEY_END)) == NODE_FINAL && to->n_edges == 0)
+        return DENSE_POP;
+    if (to->flags & NODE_FINAL)
+        return DENSE_SLOW;
+    return e->to | (to->flags & NODE_KEY ? DENSE_KEY : 0);
+}
+
 static const uint32_t *dense_of(struct matcher *m, uint32_t node) {
     struct dense *d = &m->dense[node % DENSE_SLOTS];
     if (d->node == node)
@@ -64,10 +81,7 @@ static const uint32_t *dense_of(struct matcher *m, uint32_t node) {
     const struct edge *e = g->edges + g->nodes[node].first;
     memset(d->next, 0xff, sizeof d->next);
     for (uint32_t i = 0; i < g->nodes[node].n_edges; i++, e++) {
-        uint32_t flags = g->nodes[e->to].flags;
-        uint32_t to = e->ret != NODE_NONE || (flags & NODE_FINAL)
-                          ? DENSE_SLOW
-                          : e->to | (flags & NODE_KEY ? DENSE_KEY : 0);
+        uint32_t to = dense_edge(g, g->nodes[node].first + i);
         for (unsigned byte = e->lo; byte <= e->hi; byte++)
             d->next[byte] = d->next[byte] == DENSE_NONE ? to : DENSE_SLOW;
     }
@@ -75,20 +89,30 @@ static const uint32_t *dense_of(struct matcher *m, uint32_t node) {
     return d->next;
 }
 
-/* The next level's set in the simple case: one place, one plain edge. *n gets the number of places that
- * follow (0 or 1); false: it is not simple. */
-static bool quick_step(struct matcher *m, const struct level *l, uint8_t byte, uint32_t *n) {
+/* Of one place: false when what the byte leads to is not one place that is found without looking twice.
+ * *n gets the number of places that were appended, 0 or 1. */
+static bool quick_step(struct matcher *m, const struct place *from, uint8_t byte, uint32_t *n) {
     struct run *r = &m->run;
-    struct place p = r->places[l->first];
+    struct place p = *from;
     uint32_t to = dense_of(m, p.node)[byte];
     *n = 0;
     if (to == DENSE_NONE)
         return true;
-    /* the hash of a key at the bottom of an open walk is asked for by nobody */
-    if ((to & DENSE_SLOW) || ((to & DENSE_KEY) && !(r->open && p.stack == 0)) ||
-        r->n_places == r->cap_places)
+    if ((to & (DENSE_SLOW | DENSE_KEY)) || r->n_places == r->cap_places)
         return false;
-    p.node = to & ~DENSE_KEY;
+    if (to & DENSE_PUSH) {
+        const struct edge *e = &m->g->edges[to & ~DENSE_FLAGS];
+        if (r->n_cells == r->cap_cells || !run_push(r, &p, e->ret))
+            return false;
+        p.node = e->to;
+        p.hash = 0;
+    } else if (to & DENSE_POP) {
+        const struct cell *c = &r->cells[p.stack];
+        if (p.stack == 0 || (m->g->nodes[c->ret].flags & NODE_FINAL))
+            return false;
+        p = (struct place){ c->ret, c->parent, c->keys, 0 };
+    } else
+        p.node = to;
     r->places[r->n_places++] = p;
     *n = 1;
     return true;
@@ -100,30 +124,76 @@ struct walk {
     bool keys;           /* open, and the bottom frame is a free key: its end is always a pop */
 };
 
-/* Entries [i, end) are those below one at depth `base` (or all), whose set is at level[base]. */
-static void walk(struct matcher *m, const struct walk *w, uint32_t i, uint32_t end) {
+/* One entry from the set of a level; returns the size of the set behind it, 0 also where all that is to
+ * be known about what lies below was noted. */
+static uint32_t walk_step(struct matcher *m, const struct walk *w, const struct level *l, uint32_t i) {
+    struct run *r = &m->run;
+    const struct trie_entry *e = &m->v->trie[i];
+    uint32_t n;
+    run_back(r, l->mark);
+    if (l->n == 1 && quick_step(m, &r->places[l->first], e->byte, &n))
+        return n;
+    r->popped = r->guarded = false;
+    n = run_step(r, l->first, l->n, e->byte);
+    if (r->guarded) { /* all that is below is found again from the real place */
+        list_add(m, &m->guards, i);
+        return 0;
+    }
+    if (r->popped) {
+        if (e->token != TOKEN_NONE && !w->keys)
+            set_token(m->v, w->mask, e->token);
+        if (w->keys || e->next > i + 1)
+            list_add(m, &m->pops, i);
+    }
+    return n;
+}
+
+/* Entries [i, end) are those below the one at depth `base` (0: all), where the set is levels[base].
+ *
+ * While one place does nothing but change its node within its frame, only nodes are noted (`plain`);
+ * below an entry where more happens, sets are. */
+static void walk(struct matcher *m, const struct walk *w, uint32_t base, uint32_t i, uint32_t end) {
     struct run *r = &m->run;
     const struct trie_entry *trie = m->v->trie;
+    const struct level start = m->levels[base];
+    /* plain up to this depth; in an open walk nobody asks for the hash of a key at the bottom */
+    uint32_t plain_to = start.n == 1 ? UINT32_MAX : 0;
+    struct place from = { 0 };
+    uint32_t refused = DENSE_FLAGS;
+    if (start.n == 1) {
+        from = r->places[start.first];
+        m->plain[base] = from.node;
+        if (r->open && from.stack == 0)
+            refused &= ~DENSE_KEY;
+    }
     while (i < end) {
         const struct trie_entry *e = &trie[i];
-        struct level *l = &m->levels[e->depth - 1];
-        uint32_t n;
-        run_back(r, l->mark);
-        if (l->n != 1 || !quick_step(m, l, e->byte, &n)) {
-            r->popped = r->guarded = false;
-            n = run_step(r, l->first, l->n, e->byte);
-            if (r->guarded) { /* all that is below is found again from the real place */
-                list_add(m, &m->guards, i);
+        struct level l;
+        if (e->depth <= plain_to) {
+            uint32_t node = m->plain[e->depth - 1], to = dense_of(m, node)[e->byte];
+            plain_to = UINT32_MAX;
+            if (to == DENSE_NONE) {
                 i = e->next;
                 continue;
             }
-            if (r->popped) {
-                if (e->token != TOKEN_NONE && !w->keys)
+            if (!(to & refused)) {
+                m->plain[e->depth] = to & ~DENSE_KEY;
+                if (e->depth == w->depth_most && e->next > i + 1) {
+                    list_add(m, &m->guards, i);
+                    i = e->next;
+                    continue;
+                }
+                if (e->token != TOKEN_NONE)
                     set_token(m->v, w->mask, e->token);
-                if (w->keys || e->next > i + 1)
-                    list_add(m, &m->pops, i);
+                i++;
+                continue;
             }
-        }
+            r->places[start.first] = from;
+            r->places[start.first].node = node;
+            l = start;
+        } else
+            l = m->levels[e->depth - 1];
+        uint32_t n = walk_step(m, w, &l, i);
         if (n == 0) {
             i = e->next;
             continue;
@@ -135,9 +205,13 @@ static void walk(struct matcher *m, const struct walk *w, uint32_t i, uint32_t e
         }
         if (e->token != TOKEN_NONE)
             set_token(m->v, w->mask, e->token);
-        m->levels[e->depth] = (struct level){ l->mark.places, n, run_mark(r) };
+        if (plain_to == UINT32_MAX)
+            plain_to = e->depth;
+        m->levels[e->depth] = (struct level){ l.mark.places, n, run_mark(r) };
         i++;
     }
+    if (start.n == 1)
+        r->places[start.first] = from;
 }
 
 /* The set that ends the list becomes the level at `depth`. */
@@ -155,8 +229,9 @@ static uint32_t count_bits(const uint32_t *mask, uint32_t words) {
     return n;
 }
 
-static struct mask_entry *entry_new(struct matcher *m, uint32_t node) {
-    uint32_t ids = count_bits(m->building, m->words), kind = ids < m->words ? ENTRY_IDS : ENTRY_WORDS;
+static struct mask_entry *entry_new(struct matcher *m, uint32_t node, int reach) {
+    uint32_t ids = count_bits(m->building, m->words);
+    uint8_t kind = ids < m->words ? ENTRY_IDS : ENTRY_WORDS;
     uint32_t n_ids = kind == ENTRY_IDS ? ids : m->words;
     size_t bytes = sizeof(struct mask_entry) +
                    ((size_t)n_ids + m->pops.n + m->guards.n) * sizeof(uint32_t);
@@ -166,7 +241,13 @@ static struct mask_entry *entry_new(struct matcher *m, uint32_t node) {
     struct mask_entry *e = mem_alloc(&m->g->hooks, 1, bytes);
     if (e == NULL)
         return NULL;
-    *e = (struct mask_entry){ NULL, m->v->identity, node, kind, n_ids, m->pops.n, m->guards.n };
+    *e = (struct mask_entry){ .vocab = m->v->identity,
+                              .node = node,
+                              .reach = (uint8_t)reach,
+                              .kind = kind,
+                              .n_ids = n_ids,
+                              .n_pops = m->pops.n,
+                              .n_guards = m->guards.n };
     uint32_t at = 0;
     for (uint32_t i = 0; i < m->words && kind == ENTRY_IDS; i++)
         for (uint32_t x = m->building[i], bit = 0; x != 0; x >>= 1, bit++)
@@ -187,33 +268,35 @@ static _Atomic(struct mask_entry *) *bucket_of(const struct matcher *m, uint32_t
     return &m->g->cache->bucket[h >> 32 & (MASK_BUCKETS - 1)];
 }
 
-static const struct mask_entry *entry_find(const struct matcher *m, uint32_t node) {
+static const struct mask_entry *entry_find(const struct matcher *m, uint32_t node, int reach) {
     const struct mask_entry *e = atomic_load_explicit(bucket_of(m, node), memory_order_acquire);
-    while (e != NULL && (e->node != node || e->vocab != m->v->identity))
+    while (e != NULL &&
+           (e->node != node || e->reach != reach || e->vocab != m->v->identity))
         e = e->next;
     return e;
 }
 
 /* The entry of a node, made when it is not there; NULL when there is no room for it (or no memory). Two
  * threads may make the same one at once: both stay. */
-static const struct mask_entry *entry_of(struct matcher *m, uint32_t node, bool twin) {
-    const struct mask_entry *found = entry_find(m, node);
+static const struct mask_entry *entry_of(struct matcher *m, uint32_t node, int reach,
+                                         uint32_t depth_most) {
+    const struct mask_entry *found = entry_find(m, node, reach);
     if (found != NULL || atomic_load(&m->g->cache->bytes) >= MASK_CACHE_BYTES)
         return found;
     struct run *r = &m->run;
     struct run_mark mark = run_mark(r);
     struct walk w = { .mask = m->building,
-                      .depth_most = twin ? TWIN_BYTES : UINT32_MAX,
+                      .depth_most = depth_most,
                       .keys = (m->g->nodes[node].flags & NODE_KEY) != 0 };
     memset(m->building, 0, m->words * sizeof *m->building);
     m->pops.n = m->guards.n = 0;
     r->open = true;
     run_add(r, mark.places, (struct place){ node, 0, KEYS_OPEN, w.keys });
     set_level(m, 0, r->n_places - mark.places);
-    walk(m, &w, 0, m->v->n_entries);
+    walk(m, &w, 0, 0, m->v->n_entries);
     r->open = false;
     run_back(r, mark);
-    struct mask_entry *e = r->no_memory || r->too_much ? NULL : entry_new(m, node);
+    struct mask_entry *e = r->no_memory || r->too_much ? NULL : entry_new(m, node, reach);
     if (e == NULL)
         return NULL;
     _Atomic(struct mask_entry *) *bucket = bucket_of(m, node);
@@ -222,6 +305,18 @@ static const struct mask_entry *entry_of(struct matcher *m, uint32_t node, bool 
                                                   memory_order_relaxed)) {
     }
     return e;
+}
+
+/* That of the node that stands for this one: the further its twins reach, the less is left to guards. The
+ * names of entries tell how far: the two kinds of twins are different nodes to the cache. */
+static const struct mask_entry *entry_for(struct matcher *m, uint32_t node) {
+    static const uint32_t depth[TWINS] = { TWIN_BYTES, TWIN_BYTES_FAR };
+    for (int i = TWINS; i-- > 0;) {
+        uint32_t twin = m->g->twin[i] != NULL ? m->g->twin[i][node] : NODE_NONE;
+        if (twin != NODE_NONE)
+            return entry_of(m, twin, i, depth[i]);
+    }
+    return entry_of(m, node, TWINS, UINT32_MAX);
 }
 
 /* ------------------------------------------------------------------ what a place reads */
@@ -235,7 +330,7 @@ static void follow(struct matcher *m, const struct walk *w, struct place p, uint
         if (e->token != TOKEN_NONE)
             set_token(m->v, w->mask, e->token);
         set_level(m, e->depth, n);
-        walk(m, w, entry + 1, e->next);
+        walk(m, w, e->depth, entry + 1, e->next);
     }
     run_back(&m->run, mark);
 }
@@ -259,7 +354,7 @@ static void apply_pops(struct matcher *m, const struct walk *w, struct place p, 
     for (uint32_t i = 0; i < n_pops && n > 0; i++) {
         const struct trie_entry *e = &m->v->trie[pops[i]];
         m->levels[e->depth] = left;
-        walk(m, w, pops[i] + 1, e->next);
+        walk(m, w, e->depth, pops[i] + 1, e->next);
     }
     run_back(&m->run, mark);
 }
@@ -281,7 +376,7 @@ static void walk_all(struct matcher *m, const struct walk *w, struct place p) {
     struct run_mark mark = run_mark(&m->run);
     run_add(&m->run, mark.places, p);
     set_level(m, 0, m->run.n_places - mark.places);
-    walk(m, w, 0, m->v->n_entries);
+    walk(m, w, 0, 0, m->v->n_entries);
     run_back(&m->run, mark);
 }
 
@@ -293,8 +388,7 @@ slm_err mask_fill(struct matcher *m, slm_why *why) {
         struct place p = m->run.places[i];
         if (m->g->nodes[p.node].n_edges == 0)
             continue;
-        uint32_t twin = m->g->twin != NULL ? m->g->twin[p.node] : NODE_NONE;
-        const struct mask_entry *e = entry_of(m, twin != NODE_NONE ? twin : p.node, twin != NODE_NONE);
+        const struct mask_entry *e = entry_for(m, p.node);
         if (e != NULL)
             apply_entry(m, &w, p, e);
         else

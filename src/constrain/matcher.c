@@ -15,10 +15,11 @@ slm_err matcher_new(const struct slm_hooks *h, const struct grammar *g,
     m->mask = mem_alloc(h, m->words, sizeof *m->mask);
     m->building = mem_alloc(h, m->words, sizeof *m->building);
     m->levels = mem_alloc(h, (size_t)v->longest + 1, sizeof *m->levels);
+    m->plain = mem_alloc(h, (size_t)v->longest + 1, sizeof *m->plain);
     m->dense = mem_alloc(h, DENSE_SLOTS, sizeof *m->dense);
     slm_err err = run_init(&m->run, &m->hooks, g, why);
     if (err == SLM_OK && (m->mask == NULL || m->building == NULL || m->levels == NULL ||
-                          m->dense == NULL))
+                          m->plain == NULL || m->dense == NULL))
         err = fail_nomem(why, "a matcher", m->words * 2 * sizeof *m->mask);
     if (err != SLM_OK) {
         matcher_free(m);
@@ -39,6 +40,7 @@ void matcher_free(struct matcher *m) {
     mem_free(&h, m->mask);
     mem_free(&h, m->building);
     mem_free(&h, m->levels);
+    mem_free(&h, m->plain);
     mem_free(&h, m->dense);
     mem_free(&h, m->pops.v);
     mem_free(&h, m->guards.v);

@@ -155,8 +155,7 @@ void run_add(struct run *r, uint32_t first, struct place p) {
     }
 }
 
-/* Makes the frame of an edge with a return; false when there is no room. */
-static bool push(struct run *r, struct place *p, uint32_t ret) {
+bool run_push(struct run *r, struct place *p, uint32_t ret) {
     void *array = r->cells;
     uint32_t depth = r->cells[p->stack].depth + 1;
     if (depth > DEPTH_MOST) {
@@ -183,7 +182,7 @@ uint32_t run_step(struct run *r, uint32_t first, uint32_t n, uint8_t byte) {
             if (e->hi < byte)
                 continue;
             struct place p = r->places[i];
-            if (e->ret != NODE_NONE && !push(r, &p, e->ret))
+            if (e->ret != NODE_NONE && !run_push(r, &p, e->ret))
                 continue;
             if (e->ret == NODE_NONE)
                 p.hash = p.hash != 0 ? stir(p.hash, byte) : 0;

@@ -61,7 +61,9 @@ static inline void run_back(struct run *r, struct run_mark m) {
 void run_add(struct run *r, uint32_t first, struct place p);
 /* The set behind the byte, appended to the list; returns its size. */
 uint32_t run_step(struct run *r, uint32_t first, uint32_t n, uint8_t byte);
-/* The same for s [n] from one place; the set is left at the end of the list. */
+/* A new frame for p, to be left at `ret`; false when there is no room. */
+bool run_push(struct run *r, struct place *p, uint32_t ret);
+/* The same as run_step for s [n] from one place; the set is left at the end of the list. */
 uint32_t run_text(struct run *r, struct place from, const char *s, size_t n);
 /* Where a frame's end leads, appended as a set; 0 for the outermost frame. */
 uint32_t run_leave(struct run *r, struct place p);
@@ -70,7 +72,7 @@ struct level { /* of a walk: the set before an entry of this depth */
     uint32_t first, n;
     struct run_mark mark; /* with the set */
 };
-#define DENSE_SLOTS 32
+#define DENSE_SLOTS 64
 struct dense { /* a node's edges by byte */
     uint32_t node;
     uint32_t next[256];
@@ -78,6 +80,9 @@ struct dense { /* a node's edges by byte */
 #define DENSE_NONE UINT32_MAX
 #define DENSE_SLOW ((uint32_t)1 << 31)
 #define DENSE_KEY ((uint32_t)1 << 30)
+#define DENSE_PUSH ((uint32_t)1 << 29) /* the rest is an edge that makes a frame */
+#define DENSE_POP ((uint32_t)1 << 28)  /* to a node that only ends its frame */
+#define DENSE_FLAGS (DENSE_SLOW | DENSE_KEY | DENSE_PUSH | DENSE_POP)
 
 struct id_list {
     uint32_t *v;
@@ -95,6 +100,7 @@ struct matcher {
     uint32_t words;
     bool mask_valid;
     struct level *levels; /* [longest + 1] */
+    uint32_t *plain;      /* [longest + 1] of a walk: nodes on the path, while nothing else changes */
     struct dense *dense;  /* [DENSE_SLOTS] */
     struct id_list pops, guards;
 };

@@ -91,8 +91,8 @@ static uint32_t read_aloud(struct constrain_vocab *v, const struct sorting *s, u
         for (; v->trie != NULL && depth > shared; depth--)
             v->trie[open[depth - 1]].next = n;
         if (v->trie != NULL && shared == len) { /* the same bytes as the id before */
-            v->same[id] = v->trie[open[len - 1]].token;
-            v->trie[open[len - 1]].token = id;
+            v->same[id] = v->trie[open[len - 1]].token & TOKEN_ID;
+            v->trie[open[len - 1]].token = id | TOKEN_SAME;
             continue;
         }
         if (v->trie == NULL) {
@@ -224,5 +224,5 @@ size_t constrain_vocab_bytes(const struct constrain_vocab *v) {
 const char *vocab_path(const struct constrain_vocab *v, uint32_t entry) {
     while (v->trie[entry].token == TOKEN_NONE) /* the first below a path is one byte further */
         entry++;
-    return text_of(v, v->trie[entry].token);
+    return text_of(v, v->trie[entry].token & TOKEN_ID);
 }

@@ -8,10 +8,12 @@
 #include "constrain/constrain.h"
 
 #define TOKEN_NONE UINT32_MAX
+#define TOKEN_SAME ((uint32_t)1 << 31) /* of an entry's token: there are others with these bytes */
+#define TOKEN_ID (TOKEN_SAME - 1)
 
 struct trie_entry {
     uint32_t next;  /* first entry behind everything below this one */
-    uint32_t token; /* id whose bytes end here, TOKEN_NONE: none */
+    uint32_t token; /* id whose bytes end here, with TOKEN_SAME; TOKEN_NONE: none */
     uint16_t depth; /* bytes down to here, at least 1 */
     uint8_t byte;
 };
