@@ -513,7 +513,7 @@ void registry_idle(struct registry *r) {
     for (struct served_model *m = r->first; m; m = m->next) {
         int64_t keep = registry_keep_seconds(m);
         if (m->state == MODEL_LOADED && m->refs == 0 && keep >= 0 &&
-            now - m->used_ns > (uint64_t)keep * SECOND)
+            now > m->used_ns && now - m->used_ns > (uint64_t)keep * SECOND)
             unload(m);
     }
     pthread_mutex_unlock(&r->lock);

@@ -126,6 +126,11 @@ void watch_received(struct watch *w, struct connection *c, size_t n) {
 
 /* ------------------------------------------------------------------ deadlines */
 
+/* Other threads begin phases while this one looks, so `since` may lie behind `now`. */
+static uint64_t passed(uint64_t now, uint64_t since) {
+    return now > since ? now - since : 0;
+}
+
 /* With the lock held. */
 static void cut(struct watch *w, struct connection *c, bool slow) {
     if (c->cut)
@@ -146,14 +151,14 @@ static uint64_t body_seconds(const struct connection *c) {
 static bool reads_slowly(struct exchange *x, uint64_t now) {
     pthread_mutex_lock(&x->lock);
     bool slow = x->answered && x->out.len > x->sent &&
-                now - x->taken_ns > REPLY_SECONDS * UINT64_C(1000000000);
+                passed(now, x->taken_ns) > REPLY_SECONDS * UINT64_C(1000000000);
     slow |= x->streams && x->out.len - x->sent > UNSENT_MOST;
     pthread_mutex_unlock(&x->lock);
     return slow;
 }
 
 static void check(struct watch *w, struct connection *c, uint64_t now) {
-    uint64_t seconds = (now - c->since_ns) / 1000000000;
+    uint64_t seconds = passed(now, c->since_ns) / 1000000000;
     switch (c->phase) {
     case CONNECTION_HEAD:
         if (seconds >= HEAD_SECONDS)
