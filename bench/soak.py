@@ -9,6 +9,7 @@ came of it, memory and descriptors over time; exit status 1 when something was w
 Standard library only."""
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -158,7 +159,7 @@ class Soak:
             kind = rng.choice(kinds)
             try:
                 self.count(kind(rng) or "wrong")
-            except OSError as e:
+            except (OSError, ValueError, http.client.HTTPException) as e:
                 self.fail("%s: %r" % (kind.__name__, e))
 
     def sample(self):
