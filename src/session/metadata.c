@@ -136,9 +136,12 @@ static slm_err keep(struct vocabulary *v, int64_t id, const char *s, size_t n, i
                     slm_why *why) {
     if (id < 0 || id >= v->n)
         return SLM_OK; /* a tokenizer may know ids that the model has no rows for */
+    /* some vendors list control tokens twice, and the plain list last: it does not make text of them */
+    bool added = v->text[id] != NULL && (v->type[id] == TT_CONTROL || v->type[id] == TT_USER);
     v->text[id] = arena_strdup(&v->arena, s, n);
     v->len[id] = n;
-    v->type[id] = type;
+    if (!added || type != TT_NORMAL)
+        v->type[id] = type;
     return v->text[id] != NULL ? SLM_OK : fail_nomem(why, "token", n);
 }
 

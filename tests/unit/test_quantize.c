@@ -313,6 +313,13 @@ static void same_render(const slm_engine *a, const slm_engine *b, const json_t *
         fail_msg("other rendering of %.100s", text);
     slm_free(a, x);
     slm_free(b, y);
+    int32_t *ia = NULL, *ib = NULL; /* control tokens are control tokens in both */
+    ea = slm_render_ids(a, text, strlen(text), &o, &ia, &nx, NULL, &why);
+    eb = slm_render_ids(b, text, strlen(text), &o, &ib, &ny, NULL, &why);
+    if (ea != eb || nx != ny || (nx && memcmp(ia, ib, nx * sizeof *ia) != 0))
+        fail_msg("other ids of %.100s", text);
+    slm_free(a, ia);
+    slm_free(b, ib);
     free(text);
 }
 
