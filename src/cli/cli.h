@@ -343,6 +343,10 @@ json_t *shown_receipt(const struct shown *s);
 void shown_free(struct shown *s);
 /* The mmproj*.gguf beside a GGUF model, if there is exactly one. Returns owned, or NULL. */
 char *tower_beside(const char *model);
+/* open_found with that file as the image tower, unless o->vision names one. Where it does not belong to
+ * the model this is opened without; *left then says why (code SLM_OK otherwise). */
+slm_err open_seeing(const struct found *f, slm_engine_options *o, slm_engine **engine, slm_why *why,
+                    slm_why *left);
 
 /* ---- cmd_run.c ---- */
 /* The words of the command line from the second on, joined; '-' and what is piped in. Exit code. */

@@ -41,6 +41,25 @@ char *tower_beside(const char *model) {
     return found;
 }
 
+slm_err open_seeing(const struct found *f, slm_engine_options *o, slm_engine **engine, slm_why *why,
+                    slm_why *left) {
+    char *beside = o->vision || f->demo ? NULL : tower_beside(f->path);
+    left->code = SLM_OK;
+    if (!beside)
+        return open_found(f, o, engine, why);
+    o->vision = beside;
+    slm_err err = open_found(f, o, engine, why);
+    o->vision = NULL;
+    if (err != SLM_OK && err != SLM_E_CANCELLED) { /* perhaps it is another model's */
+        slm_why first = *why;
+        err = open_found(f, o, engine, why);
+        if (err == SLM_OK)
+            *left = first;
+    }
+    free(beside);
+    return err;
+}
+
 static bool encode_progress(void *user, const char *stage, uint64_t done, uint64_t total) {
     struct shown *s = user;
     if (!s->progress.label[0])

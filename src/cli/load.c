@@ -173,22 +173,16 @@ int model_open(struct cli *c, const char *name, unsigned need, unsigned want, st
     o.user = m;
     char *packed = opt_set(c, OPT_NO_PACKED_CACHE) ? NULL : home_path("packed");
     o.packed_dir = packed;
-    char *beside = want & SLM_WEIGHTS ? tower_beside(m->found.path) : NULL;
-    bool asked = opt_set(c, OPT_MMPROJ);
-    o.vision = asked ? opt_text(c, OPT_MMPROJ) : beside;
+    slm_why left = { .code = SLM_OK };
+    o.vision = opt_text(c, OPT_MMPROJ);
     uint64_t start = clock_ns();
     progress_start(&m->progress, &c->term, c->quiet, "load", "B");
-    slm_err err = open_found(&m->found, &o, &m->engine, &why);
-    if (err != SLM_OK && beside && !asked) { /* perhaps it is another model's */
-        slm_why first = why;
-        o.vision = NULL;
-        err = open_found(&m->found, &o, &m->engine, &why);
-        if (err == SLM_OK)
-            note(c, "%s is not used: %s", beside, first.message);
-    }
+    slm_err err = want & SLM_WEIGHTS ? open_seeing(&m->found, &o, &m->engine, &why, &left)
+                                     : open_found(&m->found, &o, &m->engine, &why);
     progress_end(&m->progress);
     free(packed);
-    free(beside);
+    if (err == SLM_OK && left.code != SLM_OK)
+        note(c, "the mmproj file beside the model is not used: %s", left.message);
     m->load_ns = clock_ns() - start;
     if (err != SLM_OK) {
         bool no_template = err == SLM_E_NOTFOUND && (need & SLM_TEMPLATE) && (want & SLM_WEIGHTS);

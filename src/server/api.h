@@ -125,6 +125,16 @@ struct api_sampling {
     slm_sampling values;
 };
 
+/* Bytes of an image part of the document, as the body has them: borrowed from it. */
+struct api_image {
+    const char *base64;
+    size_t n;
+};
+/* Decodes it. *bytes [n] is owned by the caller (free), NULL on failure. */
+bool api_image_bytes(const struct api_image *image, uint8_t **bytes, size_t *n,
+                     struct api_error *e);
+
+enum { API_IMAGES_MOST = 16 };
 enum { API_CHOICES_MOST = 64, API_PROMPTS_MOST = 256, API_CANDIDATES_MOST = 256 };
 
 struct api_call {
@@ -133,6 +143,9 @@ struct api_call {
     const char *model; /* NULL: the one there is, or the default one */
     struct api_prompt *prompts; /* [n_prompts] */
     size_t n_prompts, choices;  /* candidates: n_prompts * choices */
+    /* for the image parts of a chat, in their order; those before first_image went with api_drop_turn */
+    struct api_image images[API_IMAGES_MOST];
+    size_t n_images, first_image;
     bool stream;
     bool truncate; /* E_CONTEXT may be avoided by api_drop_turn */
 

@@ -63,6 +63,10 @@ static bool tool_result(struct api_reader *r, const json_t *block) {
         return bad_field(r, "messages", "has a tool_result without tool_use_id");
     json_t *text = content == NULL || json_is_null(content) ? json_string("")
                                                             : content_text(r, content, "messages");
+    if (text != NULL && !json_is_string(text)) {
+        json_decref(text);
+        return bad_field(r, "messages", "has an image in a tool_result; images belong to users");
+    }
     if (text != NULL && json_is_true(json_object_get(block, "is_error"))) {
         json_t *marked = json_sprintf("Error: %s", json_string_value(text));
         json_decref(text);

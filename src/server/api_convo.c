@@ -15,11 +15,6 @@ static bool is_text_part(const char *type) {
            strcmp(type, "output_text") == 0;
 }
 
-static bool is_image_part(const char *type) {
-    return strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0 ||
-           strcmp(type, "image") == 0;
-}
-
 /* Adds the text of one part of a content. */
 static bool part_text(struct api_reader *r, const json_t *part, const char *name, struct buf *b) {
     const char *type = json_string_value(json_object_get(part, "type"));
@@ -28,9 +23,6 @@ static bool part_text(struct api_reader *r, const json_t *part, const char *name
         return bad_field(r, name, "has a content part without a type");
     if (strcmp(type, "refusal") == 0)
         text = json_object_get(part, "refusal");
-    else if (is_image_part(type))
-        return api_fail(r->error, 400, "unsupported_content", name,
-                        "'%s' has an image; this server answers text only", name);
     else if (!is_text_part(type))
         return api_fail(r->error, 400, "unsupported_content", name,
                         "'%s' has a content part of type '%.64s'; known are text parts", name,
@@ -41,11 +33,61 @@ static bool part_text(struct api_reader *r, const json_t *part, const char *name
     return true;
 }
 
+static bool is_image(const json_t *part) {
+    const char *type = json_string_value(json_object_get(part, "type"));
+    return type != NULL && image_is_part(type);
+}
+
+/* The text so far becomes a part of its own. */
+static bool close_text(struct api_reader *r, struct buf *b, json_t *parts) {
+    if (b->len == 0 && b->err == SLM_OK)
+        return true;
+    json_t *part = b->err == SLM_OK ? json_pack("{s:s, s:o}", "type", "text", "text",
+                                                json_stringn_nocheck(b->data, b->len))
+                                    : NULL;
+    b->len = 0;
+    return (part != NULL && json_array_append_new(parts, part) == 0) || no_memory(r);
+}
+
+/* A list with images among its parts. */
+static json_t *content_parts(struct api_reader *r, const json_t *content, const char *name,
+                             struct buf *b) {
+    json_t *parts = json_array();
+    const json_t *part;
+    size_t i;
+    bool ok = parts != NULL || no_memory(r);
+    json_array_foreach(content, i, part) {
+        if (ok && is_image(part))
+            ok = close_text(r, b, parts) && image_part(r, part, name, parts);
+        else if (ok)
+            ok = part_text(r, part, name, b);
+    }
+    if (ok && close_text(r, b, parts))
+        return parts;
+    json_decref(parts);
+    return NULL;
+}
+
+static json_t *content_words(struct api_reader *r, const json_t *content, const char *name,
+                             struct buf *b) {
+    const json_t *part;
+    size_t i;
+    json_array_foreach(content, i, part) {
+        if (!part_text(r, part, name, b))
+            return NULL;
+    }
+    json_t *out = b->err == SLM_OK ? json_stringn_nocheck(b->len > 0 ? b->data : "", b->len) : NULL;
+    if (out == NULL)
+        no_memory(r);
+    return out;
+}
+
 json_t *content_text(struct api_reader *r, const json_t *content, const char *name) {
     const json_t *part;
     json_t *out = NULL;
     struct buf b;
     size_t i;
+    bool images = false;
     if (json_is_string(content)) {
         out = json_copy((json_t *)(uintptr_t)content);
         if (out == NULL)
@@ -56,17 +98,29 @@ json_t *content_text(struct api_reader *r, const json_t *content, const char *na
         bad_field(r, name, "has a content that is neither text nor a list of parts");
         return NULL;
     }
+    json_array_foreach(content, i, part)
+        images = images || is_image(part);
     buf_init(&b, NULL, (size_t)1 << 28);
-    json_array_foreach(content, i, part) {
-        if (!part_text(r, part, name, &b))
-            goto out;
-    }
-    out = b.err == SLM_OK ? json_stringn_nocheck(b.len > 0 ? b.data : "", b.len) : NULL;
-    if (out == NULL)
-        no_memory(r);
-out:
+    out = images ? content_parts(r, content, name, &b) : content_words(r, content, name, &b);
     buf_free(&b);
     return out;
+}
+
+/* A text or parts, and more of them, as parts. Takes more. */
+static bool append_parts(struct api_reader *r, json_t *message, const char *key, json_t *more) {
+    json_t *both[2] = { json_object_get(message, key), more }, *all = json_array();
+    bool ok = all != NULL;
+    for (int i = 0; i < 2 && ok; i++) {
+        if (json_is_array(both[i]))
+            ok = json_array_extend(all, both[i]) == 0;
+        else if (json_is_string(both[i]) && json_string_length(both[i]) > 0)
+            ok = json_array_append_new(all, json_pack("{s:s, s:O}", "type", "text", "text",
+                                                      both[i])) == 0;
+    }
+    json_decref(more);
+    if (ok && json_object_set_new(message, key, all) == 0)
+        return true;
+    return no_memory(r);
 }
 
 bool message_append(struct api_reader *r, json_t *message, const char *key, json_t *text) {
@@ -75,6 +129,8 @@ bool message_append(struct api_reader *r, json_t *message, const char *key, json
     bool ok = false;
     if (text == NULL)
         return false;
+    if (json_is_array(old) || (json_is_array(text) && old != NULL))
+        return append_parts(r, message, key, text);
     if (!json_is_string(old) || json_string_length(old) == 0)
         return json_object_set_new(message, key, text) == 0 || no_memory(r);
     buf_init(&b, NULL, (size_t)1 << 28);
@@ -213,10 +269,6 @@ static bool openai_message(struct api_reader *r, const json_t *message) {
         return bad_field(r, "messages", "has a message without a role");
     if (strcmp(role, "assistant") == 0)
         return openai_assistant(r, message);
-    if (json_is_array(json_object_get(message, "images")) &&
-        json_array_size(json_object_get(message, "images")) > 0)
-        return api_fail(r->error, 400, "unsupported_content", "messages",
-                        "'messages' has an image; this server answers text only");
     bool tool = strcmp(role, "tool") == 0 || strcmp(role, "function") == 0, known = tool;
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         known = known || strcmp(role, plain[i]) == 0;
@@ -227,6 +279,9 @@ static bool openai_message(struct api_reader *r, const json_t *message) {
     if (content == NULL || json_is_null(content))
         return bad_field(r, "messages", "has a message of the role %s without content", role);
     json_t *text = content_text(r, content, "messages");
+    const json_t *images = json_object_get(message, "images"); /* Ollama's */
+    if (text != NULL && json_is_string(text) && json_array_size(images) > 0)
+        text = image_content(r, images, text, "messages");
     if (!tool)
         return text != NULL && chat_add(r, role, text) != NULL;
     const char *name = json_string_value(json_object_get(message, "name"));
@@ -462,8 +517,10 @@ bool api_drop_turn(struct api_call *call) {
     size_t n = turn_length(messages, at);
     if (at + n >= json_array_size(messages))
         return false; /* the last turn stays */
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        call->first_image += image_count(json_array_get(messages, at));
         json_array_remove(messages, at);
+    }
     warn_dropped(call);
     return document_text(call);
 }

@@ -84,6 +84,9 @@ static bool rendered(const struct api_call *call, const struct api_model *m, str
     slm_prompt_info info = { .size = sizeof info };
     slm_prompt *prompt = NULL;
     slm_why why;
+    if (call->n_images > 0)
+        return api_fail(e, 400, "unsupported_content", "messages",
+                        "images are not shown here: this is not answered for messages with images");
     slm_err err = slm_prompt_make(m->engine, p->text, p->n, NULL, &prompt, &why);
     if (err == SLM_OK)
         err = slm_prompt_get(prompt, &info);

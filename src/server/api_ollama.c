@@ -95,9 +95,6 @@ static bool ollama_format(struct api_reader *r) {
 
 static bool refuse_extras(struct api_reader *r) {
     const struct param_value *v = r->params.values;
-    if (v[P_IMAGES].set && v[P_IMAGES].n > 0)
-        return api_fail(r->error, 400, "unsupported_content", "images",
-                        "'images': this server answers text only");
     if (v[P_TEMPLATE].set && v[P_TEMPLATE].n > 0)
         return api_fail(r->error, 400, "unsupported_value", "template",
                         "'template': the model's own template is used");
@@ -152,8 +149,10 @@ bool read_ollama_generate(struct api_reader *r) {
     if (json_string_length(v[P_SYSTEM].json) > 0 &&
         chat_add(r, "system", json_copy((json_t *)(uintptr_t)v[P_SYSTEM].json)) == NULL)
         return false;
-    return chat_add(r, "user", json_copy((json_t *)(uintptr_t)v[P_PROMPT].json)) != NULL &&
-           chat_document(r);
+    json_t *content = json_copy((json_t *)(uintptr_t)v[P_PROMPT].json);
+    if (content != NULL && v[P_IMAGES].n > 0)
+        content = image_content(r, v[P_IMAGES].json, content, "images");
+    return content != NULL && chat_add(r, "user", content) != NULL && chat_document(r);
 }
 
 bool read_ollama_show(struct api_reader *r) {

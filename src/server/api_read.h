@@ -92,8 +92,17 @@ json_t *chat_assistant(struct api_reader *r);
 bool chat_add_call(struct api_reader *r, const char *id, const char *name, const char *arguments);
 bool chat_add_result(struct api_reader *r, const char *id, const char *name, json_t *content);
 /* Text of a content: a string, or parts of which all are text. New string; NULL: error filled. */
+/* Text, or an array of parts where there are images. */
 json_t *content_text(struct api_reader *r, const json_t *content, const char *name);
 /* Joins text to the content of a message, behind a blank line; text is taken. */
+/* ---- api_images.c ---- */
+bool image_is_part(const char *type);
+/* Keeps the bytes of a part, and appends {"type":"image"}. */
+bool image_part(struct api_reader *r, const json_t *part, const char *name, json_t *parts);
+/* Ollama's: images of a message and its text (taken) as parts; NULL after a failure. */
+json_t *image_content(struct api_reader *r, const json_t *images, json_t *text, const char *name);
+size_t image_count(const json_t *message);
+
 bool message_append(struct api_reader *r, json_t *message, const char *key, json_t *text);
 /* Prompt 0 is the document. */
 bool chat_document(struct api_reader *r);

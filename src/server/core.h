@@ -135,6 +135,8 @@ struct exchange {
     struct served_model *model;     /* held; of the thread that works on it */
     struct served_model *queued_at; /* the same from admission to the end, under the lock */
     bool load_waited;
+    slm_image *images[API_IMAGES_MOST]; /* [n_images] of the call's, as far as they are open */
+    size_t n_images;
     slm_prompt **prompts; /* [n_prompts] of slm_prompt_make, NULL where raw */
     int32_t **encoded;    /* [n_prompts] owned by the engine (slm_free), or NULL */
     size_t *prompt_tokens;/* [n_prompts] */

@@ -90,6 +90,9 @@ void exchange_drop_work(struct exchange *x) {
     free(x->prompt_tokens);
     free(x->lanes);
     slm_constraint_close(x->constraint);
+    for (size_t i = 0; i < x->n_images; i++)
+        slm_image_close(x->images[i]);
+    x->n_images = 0;
     x->prompts = NULL;
     x->encoded = NULL;
     x->prompt_tokens = NULL;

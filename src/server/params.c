@@ -162,7 +162,7 @@ const struct param_row param_table[] = {
     { "template", P_TEMPLATE, PARAM_STRING, 0, TEXT_MOST, NULL, IN_OLLAMA, false,
       "Templates of requests are off: an empty one only." },
     { "images", P_IMAGES, PARAM_ARRAY, 0, 16, NULL, IN_OLLAMA, false,
-      "Images are not supported yet: an empty list only." },
+      "Pictures that go with the prompt, in base64." },
     { "context", P_OLD_CONTEXT, PARAM_ARRAY, 0, 1e7, NULL, IN_OLLAMA, false,
       "Token ids of the conversation before, as the last answer gave them." },
     { "truncate", P_TRUNCATE, PARAM_BOOL, 0, 0, "false", IN_OLLAMA, false,

@@ -277,9 +277,12 @@ static slm_err open_model(struct served_model *m, slm_why *why) {
     o.want = SLM_ALL;
     char *packed = opt_set(s->cli, OPT_NO_PACKED_CACHE) ? NULL : home_path("packed");
     o.packed_dir = packed;
-    slm_err err = open_found(&m->found, &o, &m->engine, why);
+    slm_why left;
+    slm_err err = open_seeing(&m->found, &o, &m->engine, why, &left);
     free(packed);
     TRY(err);
+    if (left.code != SLM_OK)
+        on_library_log(s, SLM_LOG_WARN, left.message);
     m->info = (slm_info){ .size = sizeof m->info };
     slm_engine_info(m->engine, &m->info);
     if (slm_engine_identity(m->engine, m->identity, NULL) != SLM_OK)

@@ -133,6 +133,7 @@ static void view_info(struct api_model *v, const struct served_model *m) {
     v->params = m->info.params;
     v->think = m->info.think;
     v->tools = m->info.tools;
+    v->takes_images = m->engine != NULL && slm_image_side(m->engine, NULL) > 0;
     v->family = m->info.family;
     v->slots = m->places;
     v->identity = m->identity;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picture/picture.h"
 #include "server/core.h"
 
 /* ------------------------------------------------------------------ prompts */
@@ -16,13 +17,63 @@ static bool oom(struct api_error *e) {
     return api_fail(e, 503, "out_of_memory", NULL, "not enough memory for this request");
 }
 
+static bool image_progress(void *user, const char *stage, uint64_t done, uint64_t total) {
+    (void)stage;
+    (void)done;
+    (void)total;
+    return !exchange_left(user);
+}
+
+/* Decoded in a child that can do nothing else, then shown to the model; a picture that it has seen costs
+ * nothing. */
+static bool open_image(struct exchange *x, const struct api_image *image, struct api_error *e) {
+    const struct picture_options limits = { 0 };
+    slm_image_options o = slm_image_default();
+    struct picture_rgb rgb;
+    uint8_t *bytes;
+    size_t n;
+    slm_why why;
+    if (slm_image_side(x->model->engine, NULL) == 0) { /* the library knows who does see */
+        const slm_picture dot = { .size = sizeof dot, .rgb = (const uint8_t *)"   ", .width = 1, .height = 1 };
+        slm_image_open(x->model->engine, &dot, NULL, &x->images[x->n_images], &why);
+        return api_fail(e, 400, "unsupported_content", "messages", "%s", why.message);
+    }
+    if (!api_image_bytes(image, &bytes, &n, e))
+        return false;
+    slm_err err = picture_decode(bytes, n, &limits, &rgb, &why);
+    free(bytes);
+    if (err == SLM_E_BUDGET || err == SLM_E_FORMAT || err == SLM_E_UNSUPPORTED)
+        return api_fail(e, 400, "invalid_image", "messages", "%s", why.message);
+    if (err != SLM_OK)
+        return api_fail_slm(e, err, &why);
+    const slm_picture p = {
+        .size = sizeof p, .rgb = rgb.data, .width = rgb.width, .height = rgb.height
+    };
+    o.progress = image_progress;
+    o.user = x;
+    err = slm_image_open(x->model->engine, &p, &o, &x->images[x->n_images], &why);
+    picture_free(&rgb);
+    x->n_images += err == SLM_OK;
+    return err == SLM_OK || api_fail_slm(e, err, &why);
+}
+
+static bool open_images(struct exchange *x, struct api_error *e) {
+    while (x->n_images < x->call.n_images)
+        if (exchange_left(x) || !open_image(x, &x->call.images[x->n_images], e))
+            return false;
+    return true;
+}
+
 static bool make_chat(struct exchange *x, size_t i, struct api_error *e) {
     const struct api_prompt *p = &x->call.prompts[i];
     slm_prompt_info info = { .size = sizeof info };
     slm_why why;
     slm_prompt_free(x->prompts[i]);
     x->prompts[i] = NULL;
-    slm_err err = slm_prompt_make(x->model->engine, p->text, p->n, NULL, &x->prompts[i], &why);
+    slm_render_options o = slm_render_default();
+    o.images = (const slm_image *const *)x->images + x->call.first_image;
+    o.n_images = x->n_images - x->call.first_image;
+    slm_err err = slm_prompt_make(x->model->engine, p->text, p->n, &o, &x->prompts[i], &why);
     if (err == SLM_OK)
         err = slm_prompt_get(x->prompts[i], &info);
     if (err != SLM_OK)
@@ -47,7 +98,7 @@ static bool make_prompt(struct exchange *x, size_t i, struct api_error *e) {
     const struct api_prompt *p = &x->call.prompts[i];
     bool made = true;
     if (p->kind == API_CHAT)
-        made = make_chat(x, i, e);
+        made = open_images(x, e) && make_chat(x, i, e);
     else if (p->kind == API_TEXT)
         made = make_text(x, i, e);
     else
