@@ -149,6 +149,8 @@ static void show_call(struct buf *b, const struct api_call *c) {
             buf_printf(b, " %.*s", (int)q->n, q->text);
         buf_puts(b, "\n");
     }
+    for (size_t i = 0; i < c->n_images; i++)
+        buf_printf(b, "image %.*s\n", (int)c->images[i].n, c->images[i].base64);
     show_flag(b, "stream", c->stream);
     show_number(b, "choices", c->choices != 1 ? (int64_t)c->choices : 0);
     show_sampling(b, c);
@@ -900,12 +902,39 @@ static void test_page(void **state) {
     free(table);
 }
 
+/* ------------------------------------------------------------------ base64 of images */
+
+static void test_base64(void **state) {
+    static const struct {
+        const char *text, *bytes; /* NULL: refused */
+    } cases[] = {
+        { "", "" },        { "QQ==", "A" },        { "QQ", "A" },         { "QUI=", "AB" },
+        { "QUJD", "ABC" }, { "QUJDRA==", "ABCD" }, { "-_8", "\xfb\xff" }, { "Q", NULL },
+        { "Q=Q=", NULL },  { "QU JD", NULL },      { "====", NULL },      { "Q\xc3\xa9", NULL }
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const struct api_image image = { cases[i].text, strlen(cases[i].text) };
+        struct api_error e = { .status = 0 };
+        uint8_t *bytes;
+        size_t n;
+        bool ok = api_image_bytes(&image, &bytes, &n, &e);
+        if (ok != (cases[i].bytes != NULL))
+            fail_msg("'%s' is %s", cases[i].text, ok ? "taken" : "refused");
+        if (ok && (n != strlen(cases[i].bytes) || memcmp(bytes, cases[i].bytes, n) != 0))
+            fail_msg("'%s' gives %zu other bytes", cases[i].text, n);
+        assert_true(ok || e.status == 400);
+        free(bytes);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page),   cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_routes), cmocka_unit_test(test_options),
-        cmocka_unit_test(test_fit),    cmocka_unit_test(test_drop),
-        cmocka_unit_test(test_errors), cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_page),    cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_cases),   cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_options), cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_drop),    cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
