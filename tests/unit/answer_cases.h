@@ -39,6 +39,7 @@
 { CALLS_HERMES, "a </tool_call> b", "|T a </tool_call> b", 0, false },
 { CALLS_HERMES, "a < b <t", "|T a < b <t", 0, false },
 { CALLS_HERMES, "[f(a=1)] <code>f()</code>", "|T [f(a=1)] <code>f()</code>", 0, false },
+{ CALLS_HERMES, "<tool_call>, {\"name\":\"f\"}</tool_call>", "|T <tool_call>, {\"name\":\"f\"}</tool_call>", 1, false },
 /* thinking */
 { CALLS_HERMES, "<think>\nI need it.\n</think>\n\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>", "|R I need it.|C f({})", 0, false },
 { CALLS_HERMES, "I need it.\n</think>\n\nLook:\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>", "|R I need it.|T Look:|C f({})", 0, true },

@@ -219,7 +219,7 @@ static void test_random(void **state) {
 
 static double seconds(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -341,6 +341,31 @@ static void test_held(void **state) {
     check_held(CALLS_NONE, "<tool_call> \n", "|T <tool_call> \n");
 }
 
+/* Zero bytes are bytes: they neither end a text nor pass for a mark. */
+static void test_zero(void **state) {
+    (void)state;
+    static const char text[] = "a\0<tool_call>{\"name\":\"q\"}\0</tool_call>[\0g()] `\0``\0\n{\0}";
+    for (int d = CALLS_NONE; d <= CALLS_GEMMA; d++) {
+        const struct answer_setup setup = setup_of((enum call_dialect)d, false);
+        for (size_t step = 1; step <= sizeof text; step += sizeof text - 1) {
+            struct record r = { .last = 0 };
+            const struct answer_events events = { record_text, record_call, &r };
+            struct answer_parser *p;
+            buf_init(&r.text, NULL, 4096);
+            assert_int_equal(answer_parser_new(NULL, &setup, &events, &p, NULL), SLM_OK);
+            for (size_t i = 0; i < sizeof text - 1; i += step)
+                answer_parser_put(p, text + i, step == 1 ? 1 : sizeof text - 1);
+            assert_int_equal(answer_parser_end(p, NULL), SLM_OK);
+            assert_int_equal(r.calls, 0);
+            if (r.text.data[1] != 'T' || r.text.len != sizeof text + 2 ||
+                memcmp(r.text.data + 3, text, sizeof text - 1) != 0)
+                fail_msg("dialect %d, step %zu", d, step);
+            answer_parser_free(p);
+            buf_free(&r.text);
+        }
+    }
+}
+
 /* Without tools only marks that mean nothing else are looked for. */
 static void test_no_tools(void **state) {
     (void)state;
@@ -388,10 +413,9 @@ static void test_oom(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases), cmocka_unit_test(test_random),
-        cmocka_unit_test(test_big),   cmocka_unit_test(test_too_big),
-        cmocka_unit_test(test_held),  cmocka_unit_test(test_no_tools),
-        cmocka_unit_test(test_oom),
+        cmocka_unit_test(test_cases),    cmocka_unit_test(test_random), cmocka_unit_test(test_big),
+        cmocka_unit_test(test_too_big),  cmocka_unit_test(test_held),   cmocka_unit_test(test_zero),
+        cmocka_unit_test(test_no_tools), cmocka_unit_test(test_oom),
     };
     return cmocka_run_group_tests(tests, load_tools, drop_tools);
 }

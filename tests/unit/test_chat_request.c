@@ -551,29 +551,49 @@ static void test_many(void **state) {
     }
 }
 
-/* ---- failing allocations ---- */
+/* ---- failing allocations, jansson's among them ---- */
+
+static struct test_hooks counter;
+
+static void *json_alloc(size_t n) {
+    return counter.hooks.alloc(counter.hooks.user, n);
+}
+
+static void json_release(void *p) {
+    if (p != NULL)
+        counter.hooks.release(counter.hooks.user, p);
+}
 
 static void test_oom(void **state) {
     (void)state;
     static const char text[] =
         "{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"/no_think S\"}]},"
-        HISTORY "," USER "],\"tools\":[" TOOL("f") "],\"think\":true,\"tool_choice\":{\"type\":"
+        "{\"role\":\"system\",\"content\":\"T\"}," HISTORY "," USER "," USER
+        ",{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\"}]}],"
+        "\"tools\":[" TOOL("f") "],\"think\":true,\"tool_choice\":{\"type\":"
         "\"function\",\"function\":{\"name\":\"f\"}}}";
+    struct request_think think = { .can_switch = true, .images = true };
+    json_set_alloc_funcs(json_alloc, json_release);
     for (int d = CALLS_HERMES; d <= CALLS_GEMMA; d++) {
         for (size_t k = 1;; k++) {
             struct request r;
-            struct test_hooks t;
             slm_why why;
-            test_hooks_init(&t, k);
-            slm_err err =
-                read_text(&t.hooks, text, (enum call_dialect)d, switching, &r, &why);
-            assert_int_equal(err, t.failed ? SLM_E_NOMEM : SLM_OK);
-            request_free(&t.hooks, &r);
-            assert_int_equal(t.live, 0);
-            if (!t.failed)
+            json_t *root;
+            test_hooks_init(&counter, 0);
+            assert_int_equal(json_text(text, sizeof text - 1, &root, &why), SLM_OK);
+            size_t live = counter.live;
+            counter.fail_at = counter.requests + k;
+            slm_err err = request_read(&counter.hooks, root, (enum call_dialect)d, think, &r, &why);
+            assert_int_equal(err, counter.failed ? SLM_E_NOMEM : SLM_OK);
+            request_free(&counter.hooks, &r);
+            assert_int_equal(counter.live, live);
+            json_decref(root);
+            assert_int_equal(counter.live, 0);
+            if (!counter.failed)
                 break;
         }
     }
+    json_set_alloc_funcs(malloc, free);
 }
 
 int main(void) {
