@@ -78,12 +78,8 @@ void answer_parser_put(struct answer_parser *p, const char *text, size_t n) {
 }
 
 slm_err answer_parser_end(struct answer_parser *p, slm_why *why) {
-    bool unclosed = think_parser_reasoning(&p->think);
     think_parser_end(&p->think);
-    if (unclosed)
-        scan_end(&p->reasoning);
-    else
-        scan_release(&p->reasoning);
+    scan_end(&p->reasoning); /* holds something only if the thinking was never closed */
     scan_end(&p->content);
     if (p->reasoning.err != SLM_OK || p->content.err != SLM_OK)
         return fail_nomem(why, "call of a tool", p->content.held.len);
