@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../tiny_model.h"
+
 #include "base/compiler.h"
 #include "slm.h"
 #include "support.h"
@@ -181,8 +183,10 @@ static slm_session *open_session(slm_engine *e, uint32_t chunk, unsigned threads
                                  enum slm_speculate speculate, uint32_t guesses) {
     slm_session_options o = slm_session_default();
     slm_session *s = NULL;
+    slm_info i = { .size = sizeof i };
     slm_why why;
-    o.context = 1024;
+    assert_int_equal(slm_engine_info(e, &i), SLM_OK);
+    o.context = i.context < 1024 ? i.context : 1024;
     o.chunk = chunk;
     o.threads = threads;
     o.speculate = speculate;
@@ -700,6 +704,130 @@ static void test_info(void **state) {
     slm_free(demo, ids);
 }
 
+/* Tools given to the template alone, as conversations always could: the same prompt, nothing is held,
+ * and calls are told apart for whoever takes them. */
+static void test_tools_of_the_template(void **state) {
+    (void)state;
+    static struct heard h;
+    char old[2048];
+    int32_t *ids;
+    size_t n;
+    slm_prompt_info i = { .size = sizeof i };
+    snprintf(old, sizeof old, "{%s,\"kwargs\":{\"enable_thinking\":false,%s}}",
+             USER("What is the weather in Oslo?"), TOOLS);
+    slm_session *s = open_session(demo, 64, 1, SLM_SPECULATE_OFF, 0);
+    slm_prompt *p = make(old);
+    assert_int_equal(slm_prompt_get(p, &i), SLM_OK);
+    assert_int_equal(slm_render_ids(demo, old, strlen(old), NULL, &ids, &n, NULL, NULL), SLM_OK);
+    assert_int_equal(i.n, n);
+    assert_memory_equal(i.ids, ids, n * sizeof *ids);
+    assert_false(i.constrained);
+    slm_free(demo, ids);
+    struct request q = { PLAIN, old, 0 };
+    slm_generate_options o = options_of(&q, p, &h);
+    answer(s, &o, &h);
+    assert_string_equal(h.calls, "get_weather({\"city\": \"Oslo\"})");
+    assert_int_equal(h.r.forced_tokens, 0);
+    slm_prompt_free(p);
+    slm_session_close(s);
+}
+
+/* A template that opens the block itself: the prompt ends inside, and the language waits. */
+static void test_prompt_opens_thinking(void **state) {
+    (void)state;
+    static const char *const names[] = { "config.json", "tokenizer.json", "model.safetensors" };
+    static const char template[] =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n<think>\n";
+    static struct heard h;
+    struct slm_memory_file files[4] = { [3] = { "chat_template.jinja", template,
+                                                sizeof template - 1 } };
+    slm_engine_options eo = slm_engine_default();
+    slm_engine *e = NULL, *usual = demo;
+    slm_why why;
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "demo-model/%s", names[i]);
+        files[i].name = names[i];
+        files[i].data = slurp(path, &files[i].size);
+        assert_non_null(files[i].data);
+    }
+    eo.threads = 1;
+    eo.isa = test_isa();
+    if (slm_engine_open_memory(files, 4, &eo, &e, &why) != SLM_OK)
+        fail_msg("%s", why.message);
+    demo = e;
+    for (uint32_t budget = 0; budget < 12; budget += 5) {
+        struct request q = { RECORD, "{" USER("What is 47 * 36?") "," PERSON "}", budget };
+        slm_session *s = open_session(e, 64, 1, SLM_SPECULATE_LOOKUP, 0);
+        slm_prompt *p = make(q.text);
+        slm_prompt_info i = { .size = sizeof i };
+        assert_int_equal(slm_prompt_get(p, &i), SLM_OK);
+        assert_true(i.in_thinking);
+        slm_generate_options o = options_of(&q, p, &h);
+        answer(s, &o, &h);
+        check(&q, &h);
+        assert_int_equal(h.r.finish, SLM_FINISH_STOP);
+        assert_true(h.r.reasoning_tokens > 0 && h.n_text[SLM_PART_REASONING] > 0);
+        slm_prompt_free(p);
+        slm_session_close(s);
+    }
+    demo = usual;
+    slm_engine_close(e);
+    for (int i = 0; i < 3; i++)
+        free((void *)(uintptr_t)files[i].data);
+}
+
+/* Every dialect, on weights that know nothing: what is required comes, and is read back as calls. */
+static void test_dialects(void **state) {
+    (void)state;
+    static const char *const dialects[][2] = { { "qwen3-0.6b", "hermes" },
+                                               { "smollm3-3b", "smollm3" },
+                                               { "phi-4-mini-instruct", "phi4" },
+                                               { "gemma-3-270m-it", "gemma-prompt" } };
+    static struct heard h;
+    slm_engine *usual = demo;
+    for (size_t d = 0; d < ARRAY_LEN(dialects); d++) {
+        struct tiny t;
+        slm_why why;
+        slm_info info = { .size = sizeof info };
+        tiny_init(&t, dialects[d][0]);
+        tiny_build(&t);
+        if (tiny_open(&t, SLM_ALL, NULL, &demo, &why) != SLM_OK)
+            fail_msg("%s", why.message);
+        assert_int_equal(slm_engine_info(demo, &info), SLM_OK);
+        assert_string_equal(info.tools, dialects[d][1]);
+        slm_session *s = open_session(demo, 64, 1, SLM_SPECULATE_LOOKUP, 0);
+        size_t ended = 0;
+        for (uint64_t seed = 0; seed < 12; seed++) {
+            char text[2048];
+            struct request q = { seed % 2 ? CALLS : ONE_CALL, text, 0 };
+            snprintf(text, sizeof text, "{%s,\"parallel_tool_calls\":%s,\"tool_choice\":%s,%s}",
+                     USER("Hi"), seed % 2 ? "true" : "false",
+                     seed % 3 ? "\"required\""
+                              : "{\"type\":\"function\",\"function\":{\"name\":\"set_light\"}}",
+                     TOOLS);
+            slm_prompt *p = make(text);
+            slm_generate_options o = options_of(&q, p, &h);
+            o.default_sampling = false;
+            o.sampling.temperature = 1;
+            o.sampling.seed = seed;
+            o.max_tokens = 700;
+            o.on_choice = NULL;
+            answer(s, &o, &h);
+            check(&q, &h);
+            ended += h.r.finish == SLM_FINISH_STOP;
+            slm_prompt_free(p);
+        }
+        print_message("# %s: %zu of 12 ended\n", dialects[d][1], ended);
+        assert_true(ended > 0);
+        slm_session_close(s);
+        slm_engine_close(demo);
+        tiny_free(&t);
+    }
+    demo = usual;
+}
+
 /* ------------------------------------------------------------------ threads */
 
 struct worker {
@@ -929,6 +1057,9 @@ int main(void) {
         cmocka_unit_test(test_raw),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_tools_of_the_template),
+        cmocka_unit_test(test_prompt_opens_thinking),
+        cmocka_unit_test(test_dialects),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_tokens_allocate_nothing),
         cmocka_unit_test(test_no_memory),
