@@ -44,7 +44,8 @@ struct connection {
     uint64_t since_ns;   /* when the phase began */
     uint64_t bytes;      /* of the body so far */
     struct exchange *exchange; /* at hand, or NULL */
-    bool cut;
+    bool cut;  /* by us */
+    bool gone; /* the peer has closed its side: what it has asked yet is left at once */
 };
 struct watch {
     struct server *server;

@@ -412,6 +412,8 @@ static enum MHD_Result give(struct server *s, struct MHD_Connection *c, struct p
     struct exchange *x = p->x;
     struct api_error e = { .status = 0 };
     uint32_t retry_ms;
+    if (exchange_left(x))
+        return MHD_NO;
     enum key_verdict verdict = keys_enter(&s->keys, x->key, clock_ns(), &retry_ms);
     if (verdict != KEY_TAKEN) {
         static const char *const what[] = { "", "requests a minute", "requests at once",

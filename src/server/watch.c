@@ -107,7 +107,10 @@ void watch_phase(struct watch *w, struct connection *c, enum connection_phase ph
     c->since_ns = clock_ns();
     c->bytes = 0;
     c->exchange = x;
+    bool gone = c->gone && x != NULL;
     pthread_mutex_unlock(&w->lock);
+    if (gone)
+        exchange_leave(x);
 }
 
 void watch_leave_all(struct watch *w) {
@@ -189,8 +192,11 @@ static void check(struct watch *w, struct connection *c, uint64_t now) {
  * its memory and its descriptor: so events name it by a number that is nobody else's. */
 static void peer_left(struct watch *w, uint64_t number) {
     for (struct connection *c = w->first; c; c = c->next)
-        if (c->number == number && c->exchange)
-            exchange_leave(c->exchange);
+        if (c->number == number) {
+            c->gone = true; /* told only once, perhaps before its request was read */
+            if (c->exchange)
+                exchange_leave(c->exchange);
+        }
 }
 
 static void *watch_thread(void *arg) {
