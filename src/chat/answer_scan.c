@@ -175,7 +175,7 @@ static void form_begin(struct scan *s, const struct call_form *form) {
     s->in = form;
     s->serious = form->certain;
     s->n_before = s->calls.n;
-    s->named = s->key_is_name = false;
+    s->key_is_name = false;
     s->state = form->fence ? SCAN_FENCE : SCAN_BETWEEN;
     s->mark_at = s->held.len;
     if (form->close == NULL) {
@@ -263,9 +263,9 @@ static bool object_may_be_call(struct scan *s) {
         s->key_is_name = false;
         if (!is_name)
             return true;
-        s->named = tool_find(s->tools, text, n) != NULL;
-        s->serious = s->serious || s->named;
-        return s->named;
+        bool known = tool_find(s->tools, text, n) != NULL;
+        s->serious = s->serious || known;
+        return known;
     }
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (strlen(keys[i]) == n && memcmp(keys[i], text, n) == 0) {
@@ -283,8 +283,7 @@ static enum taken json_byte(struct scan *s, char c) {
     if (step == UNIT_MORE)
         return TAKEN;
     const char *text = s->held.data + s->unit_at;
-    return unit_done(s, call_from_json(text, s->held.len - s->unit_at, &s->calls, &s->err) &&
-                            (!s->in->known || s->named));
+    return unit_done(s, call_from_json(text, s->held.len - s->unit_at, &s->calls, &s->err));
 }
 
 static enum taken python_byte(struct scan *s, char c) {
@@ -334,7 +333,7 @@ static enum taken between_byte(struct scan *s, char c) {
     if (strchr(form->between, c) != NULL && c != '\0')
         return c == '[' || form_has_call(s) ? TAKEN : REFUSED;
     s->unit_at = s->held.len - 1;
-    s->named = s->key_is_name = false;
+    s->key_is_name = false;
     if (form->json && c == '{') {
         s->state = SCAN_JSON;
         s->serious = s->serious || !form->known;

@@ -106,7 +106,6 @@ struct scan {
     const struct call_form *in;
     size_t mark_at, unit_at;    /* in held: of the mark that is being matched, of the object */
     bool key_is_name;           /* of an object: its next string is the name */
-    bool named;                 /* and that is a tool's */
     bool serious;               /* if this is no call, it is a malformed one */
     size_t n_before;            /* calls of forms before this one that are held, too */
     bool any_text, behind_call; /* text came out; the last thing was a call */

@@ -40,6 +40,7 @@
 { CALLS_HERMES, "a < b <t", "|T a < b <t", 0, false },
 { CALLS_HERMES, "[f(a=1)] <code>f()</code>", "|T [f(a=1)] <code>f()</code>", 0, false },
 { CALLS_HERMES, "<tool_call>, {\"name\":\"f\"}</tool_call>", "|T <tool_call>, {\"name\":\"f\"}</tool_call>", 1, false },
+{ CALLS_HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{},\"parameters\":{}}</tool_call>", "|T <tool_call>{\"name\":\"f\",\"arguments\":{},\"parameters\":{}}</tool_call>", 1, false },
 /* thinking */
 { CALLS_HERMES, "<think>\nI need it.\n</think>\n\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>", "|R I need it.|C f({})", 0, false },
 { CALLS_HERMES, "I need it.\n</think>\n\nLook:\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>", "|R I need it.|T Look:|C f({})", 0, true },
@@ -122,6 +123,8 @@
 { CALLS_GEMMA, "[f(a='\\ud83d')]", "|T [f(a='\\ud83d')]", 1, false },
 { CALLS_GEMMA, "[f(1, 2, 3, 4)]", "|T [f(1, 2, 3, 4)]", 1, false },
 { CALLS_GEMMA, "[f(a=1, 2)]", "|T [f(a=1, 2)]", 1, false },
+{ CALLS_GEMMA, "[f(b=1, 2)]", "|T [f(b=1, 2)]", 1, false },
+{ CALLS_GEMMA, "{\"n\\u0061me\": \"f\"} {\"name\": \"\\u0066\"}", "|T {\"n\\u0061me\": \"f\"} {\"name\": \"\\u0066\"}", 0, false },
 { CALLS_GEMMA, "[f(a=1, a=2)]", "|T [f(a=1, a=2)]", 1, false },
 { CALLS_GEMMA, "[g(1)]", "|T [g(1)]", 1, false },
 { CALLS_GEMMA, "[f(a=1j)]", "|T [f(a=1j)]", 1, false },
