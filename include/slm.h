@@ -429,12 +429,15 @@ SLM_API void slm_constraint_close(slm_constraint *constraint);
 
 /* A request is one JSON document for every interface; names and shapes are those of OpenAI's chat API:
  *   "messages"    [{"role","content",...}]: roles system, developer, user, assistant, tool; content a string
- *                 or parts {"type":"text","text"}, {"type":"image"} (the next of render.images); of assistants also "reasoning_content" and "tool_calls";
- *                 of tools "tool_call_id" and "name"
+ *                 or parts {"type":"text","text"} (joined with line ends), {"type":"image"} (the next of
+ *                 render.images); of assistants also "reasoning_content" and "tool_calls", whose arguments
+ *                 are objects or their text; of tools "tool_call_id" and "name"
  *   "tools"       [{"type":"function","function":{"name","description","parameters"}}]
  *   "tool_choice" "auto" | "none" | "required" | {"type":"function","function":{"name"}}
  *   "parallel_tool_calls"  false: one call at most
- *   "think"       true | false; absent: as the model does by itself. E_ARG for a model that cannot
+ *   "think"       true | false; absent: kwargs.enable_thinking, else /think or /no_think at the end of the
+ *                 last user message or the system message, else as the model does by itself. E_ARG for a
+ *                 model that cannot
  *   "format"      {"type":"text"} | {"type":"json_object"} | {"type":"json_schema","schema":{...}} |
  *                 {"type":"choices","choices":[...]} | {"type":"regex","pattern":"..."}
  *   "kwargs"      go to the template as they are
