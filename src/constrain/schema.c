@@ -145,7 +145,7 @@ bool parts_add(struct schema *s, struct parts *p, const json_t *schema, uint32_t
     if (!build_grow(s->b, &array, p->n, &p->cap, sizeof *p->v))
         return false;
     p->v = array;
-    p->v[p->n++] = (struct part){ schema, took };
+    p->v[p->n++] = (struct part){ schema, took, NODE_NONE };
     return true;
 }
 
@@ -278,16 +278,32 @@ static const json_t *reference(struct schema *s, const json_t *where, const json
     return found;
 }
 
-/* An alternative that leads back to the schema that it is an alternative of says nothing that could be
- * decided. (What is reached twice by $ref and allOf alone is one schema, said twice.) */
-static bool goes_round(const struct parts *p, const json_t *schema) {
-    for (uint32_t i = 0; i < p->n; i++)
-        if (p->v[i].schema == schema)
-            return (p->v[i].took & (TOOK_ANY | TOOK_ONE)) != 0;
-    return false;
+/* A schema that is reached again from itself with nothing of the value in between says nothing that could
+ * be decided. (What is reached twice, but not from itself, is one schema said twice.) */
+static bool goes_round(const struct parts *p, uint32_t from, const json_t *schema) {
+    uint32_t i = 0;
+    while (i < p->n && p->v[i].schema != schema)
+        i++;
+    if (i == p->n)
+        return false;
+    if (p->v[i].took & (TOOK_ANY | TOOK_ONE)) /* we are in one of its alternatives */
+        return true;
+    while (from != i && from != NODE_NONE)
+        from = p->v[from].parent;
+    return from == i;
 }
 
-static bool add_all_of(struct schema *s, const json_t *where, const json_t *list, struct parts *out) {
+static bool add_child(struct schema *s, struct parts *out, uint32_t from, const json_t *schema) {
+    uint32_t n = out->n;
+    if (!parts_add(s, out, schema, 0))
+        return false;
+    if (out->n > n)
+        out->v[n].parent = from;
+    return true;
+}
+
+static bool add_all_of(struct schema *s, uint32_t from, const json_t *list, struct parts *out) {
+    const json_t *where = out->v[from].schema;
     size_t i;
     json_t *v;
     if (!json_is_array(list) || json_array_size(list) == 0) {
@@ -299,7 +315,7 @@ static bool add_all_of(struct schema *s, const json_t *where, const json_t *list
             schema_malformed(s, where, "allOf", "is no array of schemas");
             return false;
         }
-        if (!parts_add(s, out, v, 0))
+        if (!add_child(s, out, from, v))
             return false;
     }
     return true;
@@ -321,12 +337,12 @@ bool schema_flatten(struct schema *s, const struct parts *in, struct parts *out)
         out->v[i].took |= TOOK_REF;
         if (ref != NULL) {
             const json_t *to = reference(s, p.schema, ref);
-            if (to != NULL && goes_round(out, to))
-                schema_unsupported(s, p.schema, "$ref", "leads back to where it is an alternative");
-            if (to == NULL || s->b->err != SLM_OK || !parts_add(s, out, to, 0))
+            if (to != NULL && goes_round(out, i, to))
+                schema_unsupported(s, p.schema, "$ref", "leads back to itself");
+            if (to == NULL || s->b->err != SLM_OK || !add_child(s, out, i, to))
                 return false;
         }
-        if (all != NULL && !(ref != NULL && s->draft7) && !add_all_of(s, p.schema, all, out))
+        if (all != NULL && !(ref != NULL && s->draft7) && !add_all_of(s, i, all, out))
             return false;
     }
     return s->b->err == SLM_OK;

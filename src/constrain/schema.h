@@ -15,6 +15,7 @@ enum { TOOK_REF = 1 /* $ref and allOf */, TOOK_ANY = 2, TOOK_ONE = 4 };
 struct part {
     const json_t *schema; /* an object, or false */
     uint32_t took;
+    uint32_t parent; /* in this set: whose $ref or allOf it is; NODE_NONE: it was there before */
 };
 struct parts {
     struct part *v;
