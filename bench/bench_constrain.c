@@ -39,13 +39,14 @@ static void make_vocab(const struct tokenizer *t) {
     uint64_t start = clock_ns();
     if (tokens == NULL || constrain_vocab_new(NULL, tokens, n_ids, &vocab, NULL) != SLM_OK)
         exit(1);
-    printf("vocabulary of %u ids (%zu longer than 32 bytes): %.1f ms, %.1f MB\n", n_ids, longer, ms_since(start),
-           (double)constrain_vocab_bytes(vocab) / 1e6);
+    printf("vocabulary of %u ids (%zu longer than 32 bytes): %.1f ms, %.1f MB\n", n_ids, longer,
+           ms_since(start), (double)constrain_vocab_bytes(vocab) / 1e6);
     free(tokens);
 }
 
 /* ids that end an answer soonest, or any */
-static int32_t choose(const uint32_t *mask, unsigned step, unsigned most, const struct tokenizer *t) {
+static int32_t choose(const uint32_t *mask, unsigned step, unsigned most,
+                      const struct tokenizer *t) {
     static const char *const ends[] = { "\"", "\"}", "}", "]", "\"]" };
     for (size_t i = 0; step > most && i < sizeof ends / sizeof ends[0]; i++) {
         int32_t id = token_id_of(t, ends[i], strlen(ends[i]));
@@ -95,14 +96,17 @@ static void run(const char *name, struct grammar *g, const struct tokenizer *t, 
             accept += ms_since(start);
         }
     }
-    printf("%-22s first visits %4u: mean %7.4f max %7.3f ms; later %5u: mean %7.4f max %7.3f ms; accept %.5f ms; "
+    printf("%-22s first visits %4u: mean %7.4f max %7.3f ms; later %5u: mean %7.4f max %7.3f ms; "
+           "accept %.5f ms; "
            "%u nodes, %.2f MB\n",
            name, n_first, n_first ? first_sum / n_first : 0, first_max, n, n ? sum / n : 0, max,
-           n + n_first ? accept / (n + n_first) : 0, grammar_nodes(g), (double)grammar_bytes(g) / 1e6);
+           n + n_first ? accept / (n + n_first) : 0, grammar_nodes(g),
+           (double)grammar_bytes(g) / 1e6);
     matcher_free(m);
 }
 
-static void schema_run(const char *name, const char *text, const struct tokenizer *t, unsigned most) {
+static void schema_run(const char *name, const char *text, const struct tokenizer *t,
+                       unsigned most) {
     json_t *v = NULL;
     struct grammar *g = NULL;
     slm_why why = { .message = "" };
@@ -125,12 +129,18 @@ static void compile_large(bool open) {
     for (unsigned i = 0; n < 250000; i++)
         n += (size_t)snprintf(
             text + n, room - n,
-            "%s\"section_%u\":{\"type\":\"object\",\"description\":\"Section number %u of the form, with its fields\","
-            "\"properties\":{\"identifier\":{\"type\":\"string\",\"pattern\":\"^[A-Z]{2}-\\\\d{4}$\"},\"title\":{\"type\":"
-            "\"string\",\"minLength\":1,\"maxLength\":120},\"kind\":{\"enum\":[\"alpha_%u\",\"beta\",\"gamma\"]},\"count\":{"
-            "\"type\":\"integer\",\"minimum\":0,\"maximum\":%u},\"when\":{\"type\":\"string\",\"format\":\"date-time\"},"
-            "\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"maxItems\":10},\"nested\":{\"anyOf\":[{\"type\":"
-            "\"null\"},{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"number\"},\"y\":{\"type\":\"number\"}},"
+            "%s\"section_%u\":{\"type\":\"object\",\"description\":\"Section number %u of the "
+            "form, with its fields\","
+            "\"properties\":{\"identifier\":{\"type\":\"string\",\"pattern\":\"^[A-Z]{2}-\\\\d{4}$"
+            "\"},\"title\":{\"type\":"
+            "\"string\",\"minLength\":1,\"maxLength\":120},\"kind\":{\"enum\":[\"alpha_%u\","
+            "\"beta\",\"gamma\"]},\"count\":{"
+            "\"type\":\"integer\",\"minimum\":0,\"maximum\":%u},\"when\":{\"type\":\"string\","
+            "\"format\":\"date-time\"},"
+            "\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"maxItems\":10},"
+            "\"nested\":{\"anyOf\":[{\"type\":"
+            "\"null\"},{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"number\"},\"y\":{"
+            "\"type\":\"number\"}},"
             "\"required\":[\"x\",\"y\"]%s}]}},\"required\":[\"identifier\",\"kind\"]%s}",
             i ? "," : "", i, i, i, 1000 + i, open ? "" : ",\"additionalProperties\":false",
             open ? "" : ",\"additionalProperties\":false");
@@ -151,8 +161,9 @@ static void compile_large(bool open) {
         best = took < best ? took : best;
     }
     if (g != NULL)
-        printf("schema of %zu bytes, %s: %.1f ms, %u nodes, %.1f MB\n", n, open ? "open objects" : "closed objects", best,
-               grammar_nodes(g), (double)grammar_bytes(g) / 1e6);
+        printf("schema of %zu bytes, %s: %.1f ms, %u nodes, %.1f MB\n", n,
+               open ? "open objects" : "closed objects", best, grammar_nodes(g),
+               (double)grammar_bytes(g) / 1e6);
     grammar_free(g);
     json_decref(v);
     free(text);
@@ -176,15 +187,24 @@ int main(int argc, char **argv) {
         return 1;
     run("any object", g, t, 100);
     grammar_free(g);
-    schema_run("strings", "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"type\":\"string\"}},"
-                          "\"required\":[\"a\",\"b\"],\"additionalProperties\":false}", t, 100);
-    schema_run("string of 2000", "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":2000},"
-                                 "\"b\":{\"type\":\"string\",\"maxLength\":100}},"
-                                 "\"required\":[\"a\",\"b\"],\"additionalProperties\":false}", t, 100);
+    schema_run("strings",
+               "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"},\"b\":{\"type\":"
+               "\"string\"}},"
+               "\"required\":[\"a\",\"b\"],\"additionalProperties\":false}",
+               t, 100);
+    schema_run(
+        "string of 2000",
+        "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":2000},"
+        "\"b\":{\"type\":\"string\",\"maxLength\":100}},"
+        "\"required\":[\"a\",\"b\"],\"additionalProperties\":false}",
+        t, 100);
     schema_run("numbers and enums",
-               "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":[\"red\",\"green\",\"blue\"]},"
-               "\"n\":{\"type\":\"integer\",\"minimum\":-5,\"maximum\":5000},\"d\":{\"type\":\"string\",\"format\":\"date\"}},"
-               "\"required\":[\"k\",\"n\",\"d\"],\"additionalProperties\":false}}", t, 100);
+               "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"k\":{\"enum\":"
+               "[\"red\",\"green\",\"blue\"]},"
+               "\"n\":{\"type\":\"integer\",\"minimum\":-5,\"maximum\":5000},\"d\":{\"type\":"
+               "\"string\",\"format\":\"date\"}},"
+               "\"required\":[\"k\",\"n\",\"d\"],\"additionalProperties\":false}}",
+               t, 100);
     g = NULL;
     const char *pattern = "[A-Z][a-z]{2,30}( [A-Z][a-z]{1,20}){1,3}";
     if (grammar_regex(NULL, pattern, strlen(pattern), NULL, &g, &why) != SLM_OK)

@@ -36,12 +36,61 @@ static inline void piece_add(struct pieces *p, const char *s, size_t n) {
 
 static inline void pieces_bytes(struct pieces *p) {
     static const char *const common[] = {
-        "\"", "\":", "\": ", "\", \"", "\",", "},", "}, {", "{\"", "\"}", "[{\"", "\"]", "\"], \"",
-        ", ", ": ", "[]", "{}", "true", "false", "null", "12", "00", "-1", ".5", "e+", "\\n", "\\u00",
-        "\\\"", "abc", "name", "id", "type", "a\"", "\"a\"", "\"a\": ", "\"a\": 1, \"a\"", "\xe2\x82",
-        "\xf0\x9f\x98", "\xc3\xa9", "  ", "\n  ", "\"id\": ", "\"b\": 2}", "\": \"", "1, \"", "]]", "}}",
-        "2024", "-01", "T1", "aaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", \"", "\\ud83d", "\\ude00", "</",
+        "\"",
+        "\":",
+        "\": ",
+        "\", \"",
+        "\",",
+        "},",
+        "}, {",
+        "{\"",
+        "\"}",
+        "[{\"",
+        "\"]",
+        "\"], \"",
+        ", ",
+        ": ",
+        "[]",
+        "{}",
+        "true",
+        "false",
+        "null",
+        "12",
+        "00",
+        "-1",
+        ".5",
+        "e+",
+        "\\n",
+        "\\u00",
+        "\\\"",
+        "abc",
+        "name",
+        "id",
+        "type",
+        "a\"",
+        "\"a\"",
+        "\"a\": ",
+        "\"a\": 1, \"a\"",
+        "\xe2\x82",
+        "\xf0\x9f\x98",
+        "\xc3\xa9",
+        "  ",
+        "\n  ",
+        "\"id\": ",
+        "\"b\": 2}",
+        "\": \"",
+        "1, \"",
+        "]]",
+        "}}",
+        "2024",
+        "-01",
+        "T1",
+        "aaaaaaaaaaaaaaaa",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", \"",
+        "\\ud83d",
+        "\\ude00",
+        "</",
     };
     p->n = p->used = 0;
     piece_add(p, "", 0); /* an id without a token */
@@ -69,7 +118,8 @@ static inline bool mask_has(const uint32_t *mask, uint32_t id) {
 }
 
 /* The mask of a matcher is what trying every token says. Prints and returns false when it is not. */
-static inline bool mask_is_right(struct matcher *m, const struct pieces *p, const char *prefix, size_t n) {
+static inline bool mask_is_right(struct matcher *m, const struct pieces *p, const char *prefix,
+                                 size_t n) {
     const uint32_t *mask;
     slm_why why;
     char copy[16384];
@@ -114,8 +164,8 @@ static inline size_t walk_bytes(struct matcher *m, const char *s, size_t n, bool
 
 /* In tokens of the vocabulary, chosen at random among those that fit the text; each has to be in the mask.
  * Only for texts that are of the language. */
-static inline bool walk_tokens(struct matcher *m, const struct pieces *p, struct rng *r, const char *s,
-                               size_t n) {
+static inline bool walk_tokens(struct matcher *m, const struct pieces *p, struct rng *r,
+                               const char *s, size_t n) {
     matcher_reset(m);
     for (size_t i = 0; i < n;) {
         const uint32_t *mask;
@@ -138,8 +188,8 @@ static inline bool walk_tokens(struct matcher *m, const struct pieces *p, struct
 /* A random answer through masks, at most `most` tokens; ends where the text may end (always, once that
  * many tokens are out: then by the shortest way that masks show). Returns its length, or SIZE_MAX when
  * there was no way on, SIZE_MAX - 1 when it did not fit. */
-static inline size_t walk_random(struct matcher *m, const struct pieces *p, struct rng *r, unsigned most,
-                                 char *out, size_t room) {
+static inline size_t walk_random(struct matcher *m, const struct pieces *p, struct rng *r,
+                                 unsigned most, char *out, size_t room) {
     size_t n = 0;
     matcher_reset(m);
     for (unsigned step = 0;; step++) {

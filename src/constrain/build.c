@@ -170,13 +170,11 @@ static void add_edge(struct build *b, uint32_t from, struct build_edge e) {
     b->edges[b->n_edges++] = e;
 }
 
-void build_push(struct build *b, uint32_t from, unsigned lo, unsigned hi, uint32_t to, uint32_t ret) {
+void build_push(struct build *b, uint32_t from, unsigned lo, unsigned hi, uint32_t to,
+                uint32_t ret) {
     add_edge(b, from,
-             (struct build_edge){ .to = to,
-                                  .ret = ret,
-                                  .lo = (uint8_t)lo,
-                                  .hi = (uint8_t)hi,
-                                  .kind = EDGE_BYTES });
+             (struct build_edge){
+                 .to = to, .ret = ret, .lo = (uint8_t)lo, .hi = (uint8_t)hi, .kind = EDGE_BYTES });
 }
 
 void build_edge(struct build *b, uint32_t from, unsigned lo, unsigned hi, uint32_t to) {
@@ -318,11 +316,11 @@ static void open_edges(struct build *b) {
 
 /* A list of edges for each node that they need: whose end they wait for. */
 struct judge {
-    uint32_t *head;    /* [n_nodes] first slot, NODE_NONE */
-    uint32_t *next;    /* [2 * n_edges] slot 2e: edge e waits for its `to`; 2e + 1: for its `ret` */
-    uint32_t *from;    /* [n_edges] */
+    uint32_t *head; /* [n_nodes] first slot, NODE_NONE */
+    uint32_t *next; /* [2 * n_edges] slot 2e: edge e waits for its `to`; 2e + 1: for its `ret` */
+    uint32_t *from; /* [n_edges] */
     uint8_t *productive, *waits; /* [n_nodes], [n_edges] */
-    uint32_t *queue;   /* [n_nodes] */
+    uint32_t *queue;             /* [n_nodes] */
     uint32_t n_queue;
 };
 
@@ -485,8 +483,8 @@ static uint64_t stir(uint64_t h, uint64_t v) {
 
 /* One more byte of foresight: what a node of a chain reads first, and what its neighbours were known to
  * read. Other nodes are themselves. */
-static void foresee(const struct grammar *g, const uint32_t *chain, uint32_t n, const uint64_t *before,
-                    uint64_t *after) {
+static void foresee(const struct grammar *g, const uint32_t *chain, uint32_t n,
+                    const uint64_t *before, uint64_t *after) {
     for (uint32_t i = 0; i < n; i++) {
         const struct node *v = &g->nodes[chain[i]];
         const struct edge *e = g->edges + v->first;
@@ -582,7 +580,8 @@ static void finish(struct build *b, uint32_t start, struct grammar *g) {
 static void shrink(struct grammar *g) {
     void *nodes = mem_resize(&g->hooks, g->nodes, g->n_nodes, sizeof *g->nodes);
     g->nodes = nodes != NULL ? nodes : g->nodes;
-    void *edges = mem_resize(&g->hooks, g->edges, g->n_edges > 0 ? g->n_edges : 1, sizeof *g->edges);
+    void *edges =
+        mem_resize(&g->hooks, g->edges, g->n_edges > 0 ? g->n_edges : 1, sizeof *g->edges);
     g->edges = edges != NULL ? edges : g->edges;
     g->bytes = sizeof *g + sizeof *g->cache + g->n_nodes * sizeof *g->nodes +
                g->n_edges * sizeof *g->edges +

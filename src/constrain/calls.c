@@ -27,9 +27,14 @@ struct calls {
 
 /* {"type":"object"}, closed where the tool leaves open what else there may be. */
 static json_t *frame_of(const json_t *parameters) {
-    static const char *const speaks[] = { "additionalProperties", "patternProperties",
-                                          "unevaluatedProperties", "propertyNames", "$ref", "allOf",
-                                          "anyOf", "oneOf" };
+    static const char *const speaks[] = { "additionalProperties",
+                                          "patternProperties",
+                                          "unevaluatedProperties",
+                                          "propertyNames",
+                                          "$ref",
+                                          "allOf",
+                                          "anyOf",
+                                          "oneOf" };
     json_t *frame = json_object(), *names = json_object();
     int rc = json_object_set_new(frame, "type", json_string("object"));
     bool closed = true;
@@ -38,10 +43,10 @@ static json_t *frame_of(const json_t *parameters) {
     const char *key;
     size_t i;
     json_t *v;
-    json_object_foreach(json_object_get(parameters, "properties"), key, v)
-        rc |= json_object_set_new(names, key, json_true());
-    json_array_foreach(json_object_get(parameters, "required"), i, v) if (json_is_string(v))
-        rc |= json_object_set_new(names, json_string_value(v), json_true());
+    json_object_foreach(json_object_get(parameters, "properties"), key, v) rc |=
+        json_object_set_new(names, key, json_true());
+    json_array_foreach(json_object_get(parameters, "required"), i, v) if (json_is_string(v)) rc |=
+        json_object_set_new(names, json_string_value(v), json_true());
     if (closed && rc == 0) {
         rc |= json_object_set(frame, "properties", names);
         rc |= json_object_set_new(frame, "additionalProperties", json_false());
@@ -93,8 +98,7 @@ static slm_err read_tools(struct calls *c) {
 /* ------------------------------------------------------------------ arguments */
 
 static slm_err named(struct calls *c, const struct tool *t) {
-    return c->b->err == SLM_OK ? SLM_OK
-                               : fail_prefix(c->b->why, c->b->err, "tool '%s'", t->name);
+    return c->b->err == SLM_OK ? SLM_OK : fail_prefix(c->b->why, c->b->err, "tool '%s'", t->name);
 }
 
 static bool tool_parts(struct schema *s, const struct tool *t, struct parts *p) {
@@ -117,7 +121,8 @@ static slm_err object_arguments(struct calls *c, const struct tool *t, uint32_t 
 }
 
 /* From `from` the tool's arguments in parentheses. */
-static slm_err call_arguments(struct calls *c, const struct tool *t, uint32_t from, uint32_t after) {
+static slm_err call_arguments(struct calls *c, const struct tool *t, uint32_t from,
+                              uint32_t after) {
     struct schema s;
     struct parts p, flat;
     struct merged m;

@@ -182,7 +182,8 @@ struct chars *chars_words(struct build *b, const char *const *words, uint32_t n,
 /* ------------------------------------------------------------------ two at a time */
 
 struct pair_table {
-    uint64_t *slots; /* [mask + 1] (x state + 1) << 32 | (y state + 1), 0 = empty; NODE_NONE + 1 is 0 */
+    uint64_t
+        *slots; /* [mask + 1] (x state + 1) << 32 | (y state + 1), 0 = empty; NODE_NONE + 1 is 0 */
     uint32_t *state; /* [mask + 1] */
     uint32_t mask, used;
 };
@@ -323,7 +324,8 @@ struct chars *chars_without(struct build *b, const struct chars *x, const struct
 /* ------------------------------------------------------------------ what can end, and how often */
 
 /* States by who leads to them: [n_states + 1] offsets into a list of predecessors. */
-static bool predecessors(struct build *b, const struct chars *c, uint32_t **first, uint32_t **list) {
+static bool predecessors(struct build *b, const struct chars *c, uint32_t **first,
+                         uint32_t **list) {
     size_t n = (size_t)c->n_states * c->n_classes;
     *first = build_alloc(b, (size_t)c->n_states + 2, sizeof **first);
     *list = build_alloc(b, n, sizeof **list);

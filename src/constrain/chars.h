@@ -18,8 +18,8 @@ struct chars {
     uint32_t *bounds;  /* [n_spans] where each span begins; bounds[0] is 0 */
     uint32_t *classes; /* [n_spans] class of its characters */
     uint32_t n_spans, n_classes;
-    uint32_t *next;  /* [n_states, n_classes]; NODE_NONE: no way on */
-    uint8_t *accept; /* [n_states] */
+    uint32_t *next;                /* [n_states, n_classes]; NODE_NONE: no way on */
+    uint8_t *accept;               /* [n_states] */
     uint32_t n_states, cap_states; /* state 0 is the start */
 };
 
@@ -52,7 +52,7 @@ uint32_t chars_list(struct build *b, const struct chars *c, char **out, uint32_t
 enum chars_kind {
     CHARS_RAW,    /* the characters themselves; ends at final nodes */
     CHARS_STRING, /* body of a JSON string behind its opening quote, ends behind the closing one */
-    CHARS_KEY     /* the same as a free key: no frames inside, nodes marked NODE_KEY, end NODE_KEY_END */
+    CHARS_KEY /* the same as a free key: no frames inside, nodes marked NODE_KEY, end NODE_KEY_END */
 };
 /* Nodes that read what c allows; returns the first. In strings every character has one spelling: itself,
  * and an escape (the short one where there is one, else four hexadecimal digits in lower case) only where

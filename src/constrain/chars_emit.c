@@ -9,7 +9,7 @@
 
 #include "constrain/chars.h"
 
-#define CHAIN 256      /* from so many states on, pieces are shared */
+#define CHAIN 256     /* from so many states on, pieces are shared */
 #define TWINS_FROM 33 /* fewer have none: TWIN_BYTES */
 
 enum { CONT1, CONT2, CONT3, AFTER_E0, AFTER_ED, AFTER_F0, AFTER_F4, N_INTO };
@@ -17,9 +17,9 @@ enum { CONT1, CONT2, CONT3, AFTER_E0, AFTER_ED, AFTER_F0, AFTER_F4, N_INTO };
 static const struct lead {
     uint8_t lo, hi, into, length;
 } leads[] = {
-    { 0xc2, 0xdf, CONT1, 2 }, { 0xe0, 0xe0, AFTER_E0, 3 }, { 0xe1, 0xec, CONT2, 3 },
-    { 0xed, 0xed, AFTER_ED, 3 }, { 0xee, 0xef, CONT2, 3 }, { 0xf0, 0xf0, AFTER_F0, 4 },
-    { 0xf1, 0xf3, CONT3, 4 }, { 0xf4, 0xf4, AFTER_F4, 4 },
+    { 0xc2, 0xdf, CONT1, 2 },    { 0xe0, 0xe0, AFTER_E0, 3 }, { 0xe1, 0xec, CONT2, 3 },
+    { 0xed, 0xed, AFTER_ED, 3 }, { 0xee, 0xef, CONT2, 3 },    { 0xf0, 0xf0, AFTER_F0, 4 },
+    { 0xf1, 0xf3, CONT3, 4 },    { 0xf4, 0xf4, AFTER_F4, 4 },
 };
 
 /* The seven pieces, all leading to `to`. */
@@ -135,9 +135,9 @@ struct emit {
     struct build *b;
     const struct chars *c;
     enum chars_kind kind;
-    uint32_t flags;   /* of all nodes made */
-    uint32_t *node;   /* [n_states] NODE_NONE: not met */
-    uint32_t *queue;  /* [n_states] */
+    uint32_t flags;  /* of all nodes made */
+    uint32_t *node;  /* [n_states] NODE_NONE: not met */
+    uint32_t *queue; /* [n_states] */
     uint32_t n_queue, end;
     uint32_t *into;   /* [n_states, N_INTO], into[0] NODE_NONE: not made */
     uint32_t *escape; /* [n_states] what follows a backslash when all goes to that state */

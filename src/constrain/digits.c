@@ -26,7 +26,8 @@ static bool place_point(struct build *b, const char *digits, int n, int exponent
     if (text == NULL)
         return false;
     int at = 0;
-    for (int i = whole < 0 ? whole : 0; i < n || i < whole; i++) /* zeros where there are no digits */
+    for (int i = whole < 0 ? whole : 0; i < n || i < whole;
+         i++) /* zeros where there are no digits */
         text[at++] = i >= 0 && i < n ? digits[i] : '0';
     int split = whole > 0 ? whole : 0;
     out->fraction = text + split;
@@ -236,14 +237,14 @@ struct emit {
 };
 
 static uint32_t hash_state(const struct state *s) {
-    uint64_t h = (uint64_t)s->rest << 32 | (uint32_t)(s->behind * 2 + s->zero) << 24 | (uint32_t)s->n << 16 |
-                 (uint32_t)s->total << 8 | (uint32_t)s->low << 4 | s->high;
+    uint64_t h = (uint64_t)s->rest << 32 | (uint32_t)(s->behind * 2 + s->zero) << 24 |
+                 (uint32_t)s->n << 16 | (uint32_t)s->total << 8 | (uint32_t)s->low << 4 | s->high;
     return (uint32_t)((h * 0x9e3779b97f4a7c15u) >> 32);
 }
 
 static bool same_state(const struct state *a, const struct state *b) {
-    return a->behind == b->behind && a->zero == b->zero && a->n == b->n && a->total == b->total && a->low == b->low &&
-           a->high == b->high && a->rest == b->rest;
+    return a->behind == b->behind && a->zero == b->zero && a->n == b->n && a->total == b->total &&
+           a->low == b->low && a->high == b->high && a->rest == b->rest;
 }
 
 static void grow_slots(struct emit *e) {

@@ -7,7 +7,7 @@
 /* A number of a schema, as its decimal digits: no exponent, no leading zeros but a single one before the
  * point, no trailing ones behind it. Doubles stand for the shortest decimal that reads back as them. */
 struct decimal {
-    bool negative; /* never of zero */
+    bool negative;                /* never of zero */
     const char *whole, *fraction; /* [n_whole] at least one, [n_fraction]; in the builder's arena */
     uint32_t n_whole, n_fraction;
 };
@@ -16,10 +16,10 @@ int decimal_compare(const struct decimal *x, const struct decimal *y); /* < 0, 0
 bool decimal_whole(const struct decimal *x);
 
 struct digits {
-    bool whole;           /* integers only */
+    bool whole;                       /* integers only */
     const struct decimal *low, *high; /* NULL: no bound */
-    bool above, below;    /* the bound itself is excluded */
-    uint64_t step;        /* multiples of step * 10^-places; 0: any */
+    bool above, below;                /* the bound itself is excluded */
+    uint64_t step;                    /* multiples of step * 10^-places; 0: any */
     uint32_t places;
 };
 /* The step that makes numbers multiples of each of the decimals [n] (all positive). False (and failed

@@ -23,9 +23,9 @@
 
 enum node_flag {
     NODE_FINAL = 1,
-    NODE_KEY = 2,    /* reached inside a free key: the byte that led here belongs to it */
+    NODE_KEY = 2,     /* reached inside a free key: the byte that led here belongs to it */
     NODE_KEY_END = 4, /* final, and behind a free key */
-    NODE_CHAIN = 8   /* of a long repetition: has twins, perhaps */
+    NODE_CHAIN = 8    /* of a long repetition: has twins, perhaps */
 };
 struct node {
     uint32_t first, n_edges; /* in edges */
@@ -53,7 +53,8 @@ struct grammar {
     struct slm_hooks hooks;
     struct node *nodes; /* [n_nodes] */
     struct edge *edges; /* [n_edges], those of a node by lo */
-    uint32_t *twin[TWINS]; /* [n_nodes] the node that stands for all that read the same for twin_bytes[i]
+    uint32_t
+        *twin[TWINS]; /* [n_nodes] the node that stands for all that read the same for twin_bytes[i]
                               bytes, NODE_NONE: it is alone; NULL: not looked for */
     uint32_t n_nodes, n_edges, start;
     size_t bytes;
@@ -78,8 +79,8 @@ struct chars;
 struct build {
     const struct slm_hooks *hooks;
     slm_why *why;
-    slm_err err; /* the first failure sticks; everything below does nothing then */
-    struct arena arena; /* of what is needed while building, within max_bytes */
+    slm_err err;              /* the first failure sticks; everything below does nothing then */
+    struct arena arena;       /* of what is needed while building, within max_bytes */
     struct build_node *nodes; /* [n_nodes] */
     struct build_edge *edges; /* [n_edges] */
     uint32_t n_nodes, cap_nodes, n_edges, cap_edges;
@@ -89,9 +90,11 @@ struct build {
     uint32_t ticks;
     bool spaced, python; /* any white space between JSON tokens; literals of Python */
     bool chained;        /* long repetitions: look for twins */
-    uint32_t any, any_object, string, string_body, number, integer, space_rule; /* NODE_NONE: not made yet */
-    uint32_t into[7];    /* shared endings of UTF-8 sequences, see chars.c; into[0] NODE_NONE: not made */
-    uint32_t escapes;    /* the shared rule of what follows a backslash */
+    uint32_t any, any_object, string, string_body, number, integer,
+        space_rule; /* NODE_NONE: not made yet */
+    uint32_t
+        into[7]; /* shared endings of UTF-8 sequences, see chars.c; into[0] NODE_NONE: not made */
+    uint32_t escapes; /* the shared rule of what follows a backslash */
 };
 
 slm_err build_init(struct build *b, const struct slm_hooks *h, const struct grammar_limits *limits,
@@ -113,12 +116,14 @@ uint32_t build_node(struct build *b); /* node 0, which is harmless, after a fail
 uint32_t build_final(struct build *b);
 void build_mark(struct build *b, uint32_t node, uint32_t flags);
 void build_edge(struct build *b, uint32_t from, unsigned lo, unsigned hi, uint32_t to);
-void build_push(struct build *b, uint32_t from, unsigned lo, unsigned hi, uint32_t to, uint32_t ret);
+void build_push(struct build *b, uint32_t from, unsigned lo, unsigned hi, uint32_t to,
+                uint32_t ret);
 void build_call(struct build *b, uint32_t from, uint32_t rule, uint32_t after);
 void build_alias(struct build *b, uint32_t from, uint32_t rule);
 /* Reads the bytes s [n] one after the other; returns the node behind them. */
 uint32_t build_text(struct build *b, uint32_t from, const char *s, size_t n);
-void build_text_to(struct build *b, uint32_t from, const char *s, size_t n, uint32_t to); /* n > 0 */
+void build_text_to(struct build *b, uint32_t from, const char *s, size_t n,
+                   uint32_t to); /* n > 0 */
 /* The same in a tree of words below `from`, which has edges for single bytes only: beginnings are shared. */
 uint32_t build_word(struct build *b, uint32_t from, const char *s, size_t n);
 /* White space that may stand between JSON tokens: a node that also reads it and goes on as `node`. */
@@ -129,9 +134,9 @@ slm_err build_finish(struct build *b, uint32_t start, struct grammar **out);
 
 /* ------------------------------------------------------------------ rules that all share (json_rules.c) */
 
-uint32_t rule_any(struct build *b);        /* any JSON value */
+uint32_t rule_any(struct build *b); /* any JSON value */
 uint32_t rule_any_object(struct build *b);
-uint32_t rule_string(struct build *b);     /* with quotes */
+uint32_t rule_string(struct build *b); /* with quotes */
 uint32_t rule_number(struct build *b);
 uint32_t rule_integer(struct build *b);
 /* From `from` the literal null, true or false to `to`. */

@@ -21,7 +21,7 @@ struct mask_entry {
     uint64_t vocab; /* identity */
     uint32_t node;
     uint8_t reach, kind; /* which twins the node stands for; ENTRY_ */
-    uint32_t n_ids; /* words of a bit set, or ids */
+    uint32_t n_ids;      /* words of a bit set, or ids */
     uint32_t n_pops, n_guards;
     uint32_t data[]; /* ids, pops, guards */
 };
@@ -65,7 +65,7 @@ static uint32_t dense_edge(const struct grammar *g, uint32_t edge) {
     const struct node *to = &g->nodes[e->to];
     if (e->ret != NODE_NONE)
         return edge < DENSE_POP && !(to->flags & (NODE_FINAL | NODE_KEY)) ? edge | DENSE_PUSH
-                                                                         : DENSE_SLOW;
+                                                                          : DENSE_SLOW;
     if ((to->flags & (NODE_FINAL | NODE_KEY_END)) == NODE_FINAL && to->n_edges == 0)
         return DENSE_POP;
     if (to->flags & NODE_FINAL)
@@ -126,7 +126,8 @@ struct walk {
 
 /* One entry from the set of a level; returns the size of the set behind it, 0 also where all that is to
  * be known about what lies below was noted. */
-static uint32_t walk_step(struct matcher *m, const struct walk *w, const struct level *l, uint32_t i) {
+static uint32_t walk_step(struct matcher *m, const struct walk *w, const struct level *l,
+                          uint32_t i) {
     struct run *r = &m->run;
     const struct trie_entry *e = &m->v->trie[i];
     uint32_t n;
@@ -233,8 +234,8 @@ static struct mask_entry *entry_new(struct matcher *m, uint32_t node, int reach)
     uint32_t ids = count_bits(m->building, m->words);
     uint8_t kind = ids < m->words ? ENTRY_IDS : ENTRY_WORDS;
     uint32_t n_ids = kind == ENTRY_IDS ? ids : m->words;
-    size_t bytes = sizeof(struct mask_entry) +
-                   ((size_t)n_ids + m->pops.n + m->guards.n) * sizeof(uint32_t);
+    size_t bytes =
+        sizeof(struct mask_entry) + ((size_t)n_ids + m->pops.n + m->guards.n) * sizeof(uint32_t);
     struct mask_cache *c = m->g->cache;
     if (atomic_load(&c->bytes) + bytes > MASK_CACHE_BYTES)
         return NULL;
@@ -270,8 +271,7 @@ static _Atomic(struct mask_entry *) *bucket_of(const struct matcher *m, uint32_t
 
 static const struct mask_entry *entry_find(const struct matcher *m, uint32_t node, int reach) {
     const struct mask_entry *e = atomic_load_explicit(bucket_of(m, node), memory_order_acquire);
-    while (e != NULL &&
-           (e->node != node || e->reach != reach || e->vocab != m->v->identity))
+    while (e != NULL && (e->node != node || e->reach != reach || e->vocab != m->v->identity))
         e = e->next;
     return e;
 }
@@ -335,8 +335,8 @@ static void follow(struct matcher *m, const struct walk *w, struct place p, uint
     run_back(&m->run, mark);
 }
 
-static void apply_pops(struct matcher *m, const struct walk *w, struct place p, const uint32_t *pops,
-                       uint32_t n_pops) {
+static void apply_pops(struct matcher *m, const struct walk *w, struct place p,
+                       const uint32_t *pops, uint32_t n_pops) {
     struct run_mark mark = run_mark(&m->run);
     if (m->g->nodes[p.node].flags & NODE_KEY) {
         bool first = p.stack != 0 && m->run.cells[p.stack].keys == 0;

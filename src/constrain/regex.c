@@ -50,7 +50,8 @@ static uint32_t nfa_state(struct nfa *a) {
 
 static void nfa_link(struct nfa *a, uint32_t from, enum link_kind kind, uint32_t set, uint32_t to) {
     void *link = a->link;
-    if (!build_goes_on(a->b) || !build_grow(a->b, &link, a->n_links, &a->cap_links, sizeof *a->link))
+    if (!build_goes_on(a->b) ||
+        !build_grow(a->b, &link, a->n_links, &a->cap_links, sizeof *a->link))
         return;
     a->link = link;
     a->link[a->n_links] = (struct link){ to, a->links[from], set, (uint8_t)kind };
@@ -197,10 +198,11 @@ struct subset {
     struct nfa *a;
     struct chars *c;
     bool search;
-    uint8_t **has;    /* [n_sets] -> [n_classes] whether the set has the class */
-    uint32_t *items;  /* pool of sorted kernels: states that have a link with a set, or matter at the end */
+    uint8_t **has; /* [n_sets] -> [n_classes] whether the set has the class */
+    uint32_t *
+        items; /* pool of sorted kernels: states that have a link with a set, or matter at the end */
     uint32_t n_items, cap_items;
-    uint32_t *first;  /* [states + 1] where each state's kernel begins in items */
+    uint32_t *first; /* [states + 1] where each state's kernel begins in items */
     uint32_t cap_first;
     uint32_t *slots, mask; /* hash table of states */
     uint32_t *seen, stamp; /* [nfa states] */
@@ -319,8 +321,7 @@ static uint32_t subset_state(struct build *b, struct subset *s, bool begin) {
     }
     uint32_t state = chars_state(b, s->c, ends(s, begin));
     void *first = s->first;
-    if (state == NODE_NONE ||
-        !build_grow(b, &first, state + 1, &s->cap_first, sizeof *s->first))
+    if (state == NODE_NONE || !build_grow(b, &first, state + 1, &s->cap_first, sizeof *s->first))
         return NODE_NONE;
     s->first = first;
     s->first[state + 1] = s->n_items;

@@ -377,7 +377,8 @@ static bool quantify(struct parser *p, uint32_t *node) {
     uint32_t more;
     if (take_quantifier(p, &more, &more))
         return malformed(p, next, "a repetition of a repetition");
-    *node = new_node(p, (struct re_node){ .kind = RE_REPEAT, .left = *node, .min = min, .max = max });
+    *node =
+        new_node(p, (struct re_node){ .kind = RE_REPEAT, .left = *node, .min = min, .max = max });
     return p->b->err == SLM_OK;
 }
 

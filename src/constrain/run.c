@@ -103,8 +103,8 @@ static uint32_t key_add(struct run *r, uint32_t keys, uint64_t hash) {
     if (!room(r, &array, r->n_keys, &r->cap_keys, sizeof *r->keys))
         return 0;
     r->keys = array;
-    r->keys[r->n_keys] = (struct used_key){ hash, stir(r->keys[keys].mix, hash), keys,
-                                            r->keys[keys].count + 1 };
+    r->keys[r->n_keys] =
+        (struct used_key){ hash, stir(r->keys[keys].mix, hash), keys, r->keys[keys].count + 1 };
     return r->n_keys++;
 }
 

@@ -9,16 +9,17 @@
 #include "constrain/grammar.h"
 #include "constrain/vocab.h"
 
-#define SET_MOST 4096     /* places at once */
-#define DEPTH_MOST 10000  /* frames of a stack */
-#define KEYS_MOST 60000   /* free keys of one object */
+#define SET_MOST 4096    /* places at once */
+#define DEPTH_MOST 10000 /* frames of a stack */
+#define KEYS_MOST 60000  /* free keys of one object */
 #define KEYS_OPEN UINT32_MAX
 
 struct place {
     uint32_t node;
     uint32_t stack; /* top cell, 0: the outermost frame */
-    uint32_t keys;  /* of the object whose frame this is: newest key, 0: none; KEYS_OPEN: not known */
-    uint64_t hash;  /* inside a free key: of its bytes so far */
+    uint32_t
+        keys; /* of the object whose frame this is: newest key, 0: none; KEYS_OPEN: not known */
+    uint64_t hash; /* inside a free key: of its bytes so far */
 };
 struct cell {
     uint32_t ret, parent, keys; /* where to go on, with which stack and keys */
@@ -37,9 +38,9 @@ struct run {
     struct cell *cells;    /* cells[0] stands for the bottom */
     struct used_key *keys; /* keys[0] for no keys */
     uint32_t n_places, cap_places, n_cells, cap_cells, n_keys, cap_keys;
-    bool open;    /* the bottom is not the end of the text, only of what is known */
-    bool popped;  /* open: the bottom frame could end here */
-    bool guarded; /* open: whether a key was used before is not known here */
+    bool open;                /* the bottom is not the end of the text, only of what is known */
+    bool popped;              /* open: the bottom frame could end here */
+    bool guarded;             /* open: whether a key was used before is not known here */
     bool no_memory, too_much; /* something was left out for that reason */
 };
 struct run_mark {
@@ -100,8 +101,8 @@ struct matcher {
     uint32_t words;
     bool mask_valid;
     struct level *levels; /* [longest + 1] */
-    uint32_t *plain;      /* [longest + 1] of a walk: nodes on the path, while nothing else changes */
-    struct dense *dense;  /* [DENSE_SLOTS] */
+    uint32_t *plain; /* [longest + 1] of a walk: nodes on the path, while nothing else changes */
+    struct dense *dense; /* [DENSE_SLOTS] */
     struct id_list pops, guards;
 };
 

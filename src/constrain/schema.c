@@ -14,8 +14,7 @@ static uint64_t hash_key(const uint8_t *key, uint32_t n) {
 
 static uint32_t memo_slot(const struct memo *m, const void *key, uint32_t n) {
     uint32_t at = (uint32_t)(hash_key(key, n) >> 32) & m->mask;
-    while (m->slots[at].used &&
-           (m->slots[at].n != n || memcmp(m->slots[at].key, key, n) != 0))
+    while (m->slots[at].used && (m->slots[at].n != n || memcmp(m->slots[at].key, key, n) != 0))
         at = (at + 1) & m->mask;
     return at;
 }
@@ -61,7 +60,8 @@ struct search {
 static const json_t *search_member(struct search *l) {
     if (json_is_object(l->value)) {
         json_t *object = (json_t *)(uintptr_t)l->value;
-        l->iter = l->index++ == 0 ? json_object_iter(object) : json_object_iter_next(object, l->iter);
+        l->iter =
+            l->index++ == 0 ? json_object_iter(object) : json_object_iter_next(object, l->iter);
         l->key = l->iter != NULL ? json_object_iter_key(l->iter) : NULL;
         return l->iter != NULL ? json_object_iter_value(l->iter) : NULL;
     }
@@ -400,7 +400,8 @@ static bool all_disjoint(struct schema *s, const json_t *whose, const json_t *li
 static bool choose(struct schema *s, const struct parts *p, uint32_t node) {
     for (uint32_t i = 0; i < p->n; i++) {
         const json_t *schema = p->v[i].schema;
-        const json_t *any = json_object_get(schema, "anyOf"), *one = json_object_get(schema, "oneOf");
+        const json_t *any = json_object_get(schema, "anyOf"),
+                     *one = json_object_get(schema, "oneOf");
         if (hidden(s, schema))
             continue;
         if (any != NULL && !(p->v[i].took & TOOK_ANY)) {
@@ -531,8 +532,9 @@ void schema_init(struct schema *s, struct build *b, const json_t *root) {
     memset(s, 0, sizeof *s);
     s->b = b;
     s->root = root;
-    s->draft7 = draft != NULL && (strstr(draft, "draft-07") != NULL ||
-                                  strstr(draft, "draft-06") != NULL || strstr(draft, "draft-04") != NULL);
+    s->draft7 =
+        draft != NULL && (strstr(draft, "draft-07") != NULL || strstr(draft, "draft-06") != NULL ||
+                          strstr(draft, "draft-04") != NULL);
 }
 
 slm_err grammar_schema(const struct slm_hooks *h, const json_t *schema,

@@ -57,7 +57,7 @@ struct memo_slot {
     const void *key;
     uint32_t n, value, used;
 };
-struct memo { /* bytes to a number */
+struct memo {                /* bytes to a number */
     struct memo_slot *slots; /* [mask + 1] */
     uint32_t mask, n;
 };

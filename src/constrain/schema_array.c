@@ -33,7 +33,8 @@ static uint32_t item_rule(struct schema *s, const struct merged *m, size_t i) {
         if (v == NULL)
             continue;
         if (!json_is_object(v) && !json_is_boolean(v))
-            schema_malformed(s, m->parts->v[k].schema, "items", "is neither an object nor a boolean");
+            schema_malformed(s, m->parts->v[k].schema, "items",
+                             "is neither an object nor a boolean");
         if (!build_goes_on(s->b) || !parts_add(s, &set, v, 0))
             return 0;
     }
@@ -51,7 +52,9 @@ void schema_array(struct schema *s, const struct merged *m, uint32_t from) {
         places = b->max_nodes;
     /* items 0 .. last - 1 have places of their own; the last one is also the loop, if there is no end */
     uint32_t min = m->min_items, max = m->max_items;
-    uint32_t last = max != UINT32_MAX ? max : (uint32_t)places + 1 > min ? (uint32_t)places + 1 : min;
+    uint32_t last = max != UINT32_MAX            ? max
+                    : (uint32_t)places + 1 > min ? (uint32_t)places + 1
+                                                 : min;
     uint32_t end = build_final(b), first = build_node(b), next = NODE_NONE;
     uint32_t rest = item_rule(s, m, places);
     for (uint32_t i = last; i-- > 0 && build_goes_on(b);) {

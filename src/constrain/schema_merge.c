@@ -8,7 +8,7 @@
 #include "constrain/schema.h"
 
 enum keyword_kind {
-    K_IGNORED,   /* annotations, and what is read elsewhere */
+    K_IGNORED, /* annotations, and what is read elsewhere */
     K_REFUSED,
     K_TYPE,
     K_ENUM,
@@ -34,7 +34,8 @@ enum keyword_kind {
 static const struct keyword {
     const char *name;
     enum keyword_kind kind;
-} keywords[] = { /* sorted */
+} keywords[] = {
+    /* sorted */
     { "$anchor", K_IGNORED },
     { "$comment", K_IGNORED },
     { "$defs", K_IGNORED },
@@ -350,7 +351,8 @@ struct chars *schema_chars(struct schema *s, const struct merged *m) {
         c = chars_both(b, c, chars_regex(b, p, strlen(p), false, "format: "));
     }
     for (uint32_t i = 0; i < m->patterns.n; i++)
-        c = chars_both(b, c, chars_regex(b, m->patterns.v[i], strlen(m->patterns.v[i]), true, where));
+        c = chars_both(b, c,
+                       chars_regex(b, m->patterns.v[i], strlen(m->patterns.v[i]), true, where));
     if (m->min_length > m->max_length) {
         c = chars_words(b, NULL, 0, false); /* none */
     } else if (m->min_length > 0 || m->max_length != UINT32_MAX)
@@ -479,8 +481,8 @@ bool schema_allows(struct schema *s, const struct merged *m, const json_t *value
         bool free = m->formats.n == 0 && m->patterns.n == 0 && m->min_length == 0 &&
                     m->max_length == UINT32_MAX;
         struct chars *c = free ? NULL : schema_chars(s, m);
-        return free || (c != NULL &&
-                        chars_match(c, json_string_value(value), json_string_length(value)));
+        return free ||
+               (c != NULL && chars_match(c, json_string_value(value), json_string_length(value)));
     }
     if (type & (TYPE_ARRAY | TYPE_OBJECT) && m->structured) {
         schema_unsupported(s, m->whose, "enum",

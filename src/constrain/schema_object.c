@@ -35,14 +35,14 @@ struct object {
     const struct merged *m;
     struct member *members; /* [n] */
     uint32_t n, cap;
-    struct memo names;             /* name to index */
-    const char **patterns;         /* [n_patterns] all different */
-    struct chars **languages;      /* [n_patterns] keys that match */
+    struct memo names;        /* name to index */
+    const char **patterns;    /* [n_patterns] all different */
+    struct chars **languages; /* [n_patterns] keys that match */
     uint32_t n_patterns;
     struct key_kind kinds[1 << PATTERNS_MOST];
     uint32_t n_kinds;
     struct chars *name_language; /* of propertyNames; NULL: any */
-    bool call; /* written as arguments of a function: a=1, b=2) */
+    bool call;                   /* written as arguments of a function: a=1, b=2) */
 };
 
 /* ------------------------------------------------------------------ what the schemas name */
@@ -119,12 +119,10 @@ static void add_names(struct object *o, const json_t *schema) {
         if (json_object_get(schema, others[i]) != NULL)
             schema_unsupported(s, schema, "unevaluatedProperties",
                                "beside references or alternatives is not supported");
-    json_object_foreach((json_t *)(uintptr_t)object_of(s, schema, "properties"), name, v)
-        if (build_goes_on(o->b))
-            add_member(o, name);
-    json_object_foreach((json_t *)(uintptr_t)object_of(s, schema, "patternProperties"), name, v)
-        if (build_goes_on(o->b))
-            add_pattern(o, schema, name);
+    json_object_foreach((json_t *)(uintptr_t)object_of(s, schema, "properties"), name,
+                        v) if (build_goes_on(o->b)) add_member(o, name);
+    json_object_foreach((json_t *)(uintptr_t)object_of(s, schema, "patternProperties"), name,
+                        v) if (build_goes_on(o->b)) add_pattern(o, schema, name);
 }
 
 /* ------------------------------------------------------------------ keys */
@@ -135,7 +133,8 @@ static void read_property_names(struct object *o) {
     struct merged m;
     struct schema *s = o->s;
     for (uint32_t i = 0; i < o->m->parts->n; i++) {
-        const json_t *schema = o->m->parts->v[i].schema, *v = json_object_get(schema, "propertyNames");
+        const json_t *schema = o->m->parts->v[i].schema,
+                     *v = json_object_get(schema, "propertyNames");
         if (v == NULL || !takes_part(s, schema))
             continue;
         if (!json_is_object(v) && !json_is_boolean(v))
@@ -150,7 +149,8 @@ static void read_property_names(struct object *o) {
         return;
     }
     for (uint32_t i = 0; i < flat.n; i++)
-        if (json_object_get(flat.v[i].schema, "anyOf") || json_object_get(flat.v[i].schema, "oneOf"))
+        if (json_object_get(flat.v[i].schema, "anyOf") ||
+            json_object_get(flat.v[i].schema, "oneOf"))
             schema_unsupported(s, flat.v[i].schema, "propertyNames",
                                "with alternatives is not supported");
     if (!schema_merge(s, &flat, &m))
@@ -175,9 +175,8 @@ static bool value_parts(struct object *o, const char *name, uint32_t patterns, s
         const json_t *schema = p->v[i].schema;
         if (!takes_part(o->s, schema))
             continue;
-        const json_t *own = name != NULL
-                                ? json_object_get(json_object_get(schema, "properties"), name)
-                                : NULL;
+        const json_t *own =
+            name != NULL ? json_object_get(json_object_get(schema, "properties"), name) : NULL;
         const json_t *by_pattern = json_object_get(schema, "patternProperties");
         bool spoken = own != NULL;
         if (own != NULL && !parts_add(o->s, out, own, 0))
@@ -198,7 +197,8 @@ static bool value_parts(struct object *o, const char *name, uint32_t patterns, s
     }
     for (uint32_t i = 0; i < out->n; i++)
         if (!json_is_object(out->v[i].schema) && !json_is_boolean(out->v[i].schema)) {
-            schema_malformed(o->s, out->v[i].schema, "schema", "is neither an object nor a boolean");
+            schema_malformed(o->s, out->v[i].schema, "schema",
+                             "is neither an object nor a boolean");
             return false;
         }
     return o->b->err == SLM_OK;
@@ -338,7 +338,8 @@ static void make_keys(struct object *o, uint32_t free_keys, const uint32_t *colo
 /* ------------------------------------------------------------------ objects */
 
 /* "," and what may come behind a member, "}" where the object may end. */
-static void member_end(struct object *o, uint32_t after, bool may_end, uint32_t next, uint32_t end) {
+static void member_end(struct object *o, uint32_t after, bool may_end, uint32_t next,
+                       uint32_t end) {
     unsigned close = o->call ? ')' : '}';
     if (may_end)
         build_edge(o->b, after, close, close, end);
@@ -416,8 +417,8 @@ static void read_members(struct object *o, uint32_t from) {
     for (uint32_t i = 0; i < o->n && build_goes_on(b); i++) {
         struct member *m = &o->members[i];
         after[i] = build_node(b);
-        colon[i] = colon_node(o, is_never(&m->value) ? build_node(b) : schema_rule_of(o->s, &m->value),
-                              after[i]);
+        colon[i] = colon_node(
+            o, is_never(&m->value) ? build_node(b) : schema_rule_of(o->s, &m->value), after[i]);
     }
     if (b->err == SLM_OK)
         make_keys(o, free_keys, colon);

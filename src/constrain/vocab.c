@@ -51,7 +51,7 @@ static bool comes_first(const struct constrain_vocab *v, const struct sort_item 
 
 /* Merge sort from short runs to long ones. */
 static void sort_ids(struct sorting *s) {
-    for (uint32_t width = 1; width < s->n; width = width > s->n / 2 ? s->n : width * 2) {
+    for (uint32_t width = 1; width<s->n; width = width> s->n / 2 ? s->n : width * 2) {
         for (uint32_t lo = 0; lo < s->n;) {
             uint32_t mid = s->n - lo > width ? lo + width : s->n;
             uint32_t hi = s->n - mid > width ? mid + width : s->n;
@@ -139,8 +139,8 @@ static slm_err take_texts(struct constrain_vocab *v, const struct constrain_toke
         v->n_long += tokens[i].n > TWIN_BYTES;
     }
     v->offset[v->n_tokens] = at;
-    v->bytes = total + ((size_t)v->n_tokens + 1) * sizeof *v->offset +
-               v->n_tokens * sizeof *v->same;
+    v->bytes =
+        total + ((size_t)v->n_tokens + 1) * sizeof *v->offset + v->n_tokens * sizeof *v->same;
     return SLM_OK;
 }
 

@@ -20,13 +20,13 @@ struct trie_entry {
 struct constrain_vocab {
     struct slm_hooks hooks;
     uint32_t n_tokens, n_entries, longest; /* longest: bytes of the longest token */
-    struct trie_entry *trie; /* [n_entries] */
-    uint32_t *same;          /* [n_tokens] another id with the same bytes, TOKEN_NONE at the end */
-    size_t *offset;          /* [n_tokens + 1] in text */
+    struct trie_entry *trie;               /* [n_entries] */
+    uint32_t *same; /* [n_tokens] another id with the same bytes, TOKEN_NONE at the end */
+    size_t *offset; /* [n_tokens + 1] in text */
     char *text;
-    uint32_t *long_ids;      /* [n_long] tokens of more than TWIN_BYTES bytes, by id */
+    uint32_t *long_ids; /* [n_long] tokens of more than TWIN_BYTES bytes, by id */
     uint32_t n_long;
-    uint64_t identity;       /* of its contents, for caches */
+    uint64_t identity; /* of its contents, for caches */
     size_t bytes;
 };
 

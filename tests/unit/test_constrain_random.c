@@ -59,13 +59,14 @@ static bool matches(const char *pattern, const char *text) {
 static bool valid(const json_t *s, const json_t *v);
 
 static bool valid_object(const json_t *s, const json_t *v) {
-    const json_t *properties = json_object_get(s, "properties"), *more = json_object_get(s, "additionalProperties");
+    const json_t *properties = json_object_get(s, "properties"),
+                 *more = json_object_get(s, "additionalProperties");
     const json_t *patterns = json_object_get(s, "patternProperties");
     const char *key, *p;
     json_t *member, *sub;
     size_t i;
-    json_array_foreach(json_object_get(s, "required"), i, sub) if (json_object_get(v, json_string_value(sub)) == NULL)
-        return false;
+    json_array_foreach(json_object_get(s, "required"), i,
+                       sub) if (json_object_get(v, json_string_value(sub)) == NULL) return false;
     json_object_foreach((json_t *)(uintptr_t)v, key, member) {
         const json_t *own = json_object_get(properties, key);
         bool spoken = own != NULL;
@@ -125,13 +126,15 @@ static bool valid(const json_t *s, const json_t *v) {
         return json_is_true(s);
     if ((k = json_object_get(s, "$ref")) != NULL) {
         const char *name = strrchr(json_string_value(k), '/');
-        const json_t *to = name == NULL ? document : json_object_get(json_object_get(document, "$defs"), name + 1);
+        const json_t *to =
+            name == NULL ? document : json_object_get(json_object_get(document, "$defs"), name + 1);
         if (!valid(to, v))
             return false;
     }
     if ((k = json_object_get(s, "type")) != NULL) {
         bool ok = json_is_string(k) && is_type(v, json_string_value(k));
-        json_array_foreach((json_t *)(uintptr_t)k, i, sub) ok = ok || is_type(v, json_string_value(sub));
+        json_array_foreach((json_t *)(uintptr_t)k, i, sub) ok =
+            ok || is_type(v, json_string_value(sub));
         if (!ok)
             return false;
     }
@@ -142,8 +145,7 @@ static bool valid(const json_t *s, const json_t *v) {
         if (hits == 0)
             return false;
     }
-    json_array_foreach(json_object_get(s, "allOf"), i, sub) if (!valid(sub, v))
-        return false;
+    json_array_foreach(json_object_get(s, "allOf"), i, sub) if (!valid(sub, v)) return false;
     hits = 0;
     json_array_foreach(json_object_get(s, "anyOf"), i, sub) hits += valid(sub, v);
     if (json_object_get(s, "anyOf") != NULL && hits == 0)
@@ -152,7 +154,9 @@ static bool valid(const json_t *s, const json_t *v) {
     json_array_foreach(json_object_get(s, "oneOf"), i, sub) hits += valid(sub, v);
     if (json_object_get(s, "oneOf") != NULL && hits != 1)
         return false;
-    return json_is_object(v) ? valid_object(s, v) : json_is_array(v) ? valid_array(s, v) : valid_scalar(s, v);
+    return json_is_object(v)  ? valid_object(s, v)
+           : json_is_array(v) ? valid_array(s, v)
+                              : valid_scalar(s, v);
 }
 
 /* ------------------------------------------------------------------ random schemas */
@@ -187,17 +191,21 @@ static void about_numbers(json_t *s) {
     static const char *const high[] = { "maximum", "exclusiveMaximum" };
     set(s, "type", json_string(rng_below(&r, 2) ? "integer" : "number"));
     if (rng_below(&r, 2))
-        set(s, low[rng_below(&r, 2)], rng_below(&r, 2) ? json_integer((json_int_t)rng_below(&r, 300) - 150)
-                                                       : json_real((double)rng_below(&r, 80) / 4 - 10));
+        set(s, low[rng_below(&r, 2)],
+            rng_below(&r, 2) ? json_integer((json_int_t)rng_below(&r, 300) - 150)
+                             : json_real((double)rng_below(&r, 80) / 4 - 10));
     if (rng_below(&r, 2))
-        set(s, high[rng_below(&r, 2)], rng_below(&r, 2) ? json_integer((json_int_t)rng_below(&r, 3000) - 50)
-                                                        : json_real((double)rng_below(&r, 80) / 4));
+        set(s, high[rng_below(&r, 2)],
+            rng_below(&r, 2) ? json_integer((json_int_t)rng_below(&r, 3000) - 50)
+                             : json_real((double)rng_below(&r, 80) / 4));
     if (rng_below(&r, 4) == 0)
-        set(s, "multipleOf", rng_below(&r, 2) ? json_integer(1 + rng_below(&r, 12)) : json_real(0.25));
+        set(s, "multipleOf",
+            rng_below(&r, 2) ? json_integer(1 + rng_below(&r, 12)) : json_real(0.25));
 }
 
 static void about_strings(json_t *s) {
-    static const char *const patterns[] = { "^a", "b$", "^[a-c]*$", "a.*b", "^(ab|x)+$", "[0-9]", "^.{2}$" };
+    static const char *const patterns[] = { "^a",        "b$",    "^[a-c]*$", "a.*b",
+                                            "^(ab|x)+$", "[0-9]", "^.{2}$" };
     set(s, "type", json_string("string"));
     if (rng_below(&r, 3) == 0)
         set(s, "minLength", json_integer(rng_below(&r, 4)));
@@ -262,7 +270,9 @@ static json_t *schema(unsigned depth) {
     else if (kind == 2)
         about_strings(s);
     else if (kind == 3)
-        set(s, "type", json_pack("[s,s]", rng_below(&r, 2) ? "null" : "boolean", rng_below(&r, 2) ? "integer" : "string"));
+        set(s, "type",
+            json_pack("[s,s]", rng_below(&r, 2) ? "null" : "boolean",
+                      rng_below(&r, 2) ? "integer" : "string"));
     else if (kind <= 5)
         about_arrays(s, depth);
     else if (kind <= 8)
@@ -330,10 +340,12 @@ static void check_changed(struct matcher *m, const json_t *s, const json_t *from
     bool ends, good = valid(s, v);
     assert_non_null(text);
     walk_bytes(m, text, strlen(text), &ends);
-    bool must = good && plain_order(v) && strstr(text, ".0") == NULL && strstr(text, "\\u") == NULL; /* spellings */
+    bool must = good && plain_order(v) && strstr(text, ".0") == NULL &&
+                strstr(text, "\\u") == NULL; /* spellings */
     if ((ends && !good) || (must && !ends)) {
         char *as = json_dumps(s, JSON_ENCODE_ANY);
-        printf("# %s\n# %s is %s and was %s\n", as, text, good ? "valid" : "not valid", ends ? "taken" : "refused");
+        printf("# %s\n# %s is %s and was %s\n", as, text, good ? "valid" : "not valid",
+               ends ? "taken" : "refused");
         free(as);
     }
     assert_false(ends && !good);
@@ -378,7 +390,8 @@ static void check_walks(const struct grammar *g, const json_t *s) {
 static void test_random(void **state) {
     (void)state;
     const char *wanted = getenv("SLM_RANDOM_SCHEMAS");
-    unsigned n = wanted != NULL ? (unsigned)atoi(wanted) : 400, compiled = 0, empty = 0, refused = 0;
+    unsigned n = wanted != NULL ? (unsigned)atoi(wanted) : 400, compiled = 0, empty = 0,
+             refused = 0;
     for (unsigned i = 0; i < n; i++) {
         json_t *s = schema(0), *defs = json_object();
         if (!json_is_object(s)) {
@@ -397,15 +410,17 @@ static void test_random(void **state) {
             compiled++;
             check_walks(g, s);
         } else {
-            assert_true(err == SLM_E_UNSUPPORTED || (err == SLM_E_FORMAT && strstr(why.message, "nothing can")));
+            assert_true(err == SLM_E_UNSUPPORTED ||
+                        (err == SLM_E_FORMAT && strstr(why.message, "nothing can")));
             empty += err == SLM_E_FORMAT;
             refused += err != SLM_E_FORMAT;
         }
         grammar_free(g);
         json_decref(s);
     }
-    printf("# %u schemas: %u compiled, %u of nothing, %u refused; %u answers written, %u documents taken, %u not\n", n,
-           compiled, empty, refused, n_walks, n_taken, n_refused);
+    printf("# %u schemas: %u compiled, %u of nothing, %u refused; %u answers written, %u documents "
+           "taken, %u not\n",
+           n, compiled, empty, refused, n_walks, n_taken, n_refused);
     assert_true(compiled > n / 2);
     assert_true(n_walks > compiled && n_taken > compiled && n_refused > compiled);
 }

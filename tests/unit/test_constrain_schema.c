@@ -21,7 +21,8 @@ static bool check_document(const struct grammar *g, const char *s, size_t n, boo
         return false;
     size_t good = walk_bytes(m, s, n, &ends);
     if (ends != want) {
-        printf("# '%.*s' is %s: %zu bytes were read\n", (int)n, s, want ? "refused" : "accepted", good);
+        printf("# '%.*s' is %s: %zu bytes were read\n", (int)n, s, want ? "refused" : "accepted",
+               good);
         ok = false;
     }
     for (size_t i = 0; i <= good && ok; i += 1 + i / 4) {
@@ -88,7 +89,8 @@ static void test_cases(void **state) {
         } else if (strncmp(line, "yes ", 4) == 0) {
             ok = check_document(g, line + 4, len - 4, true);
             json_t *v = NULL;
-            assert_int_equal(json_text(line + 4, len - 4, &v, NULL), SLM_OK); /* the cases are JSON */
+            assert_int_equal(json_text(line + 4, len - 4, &v, NULL),
+                             SLM_OK); /* the cases are JSON */
             json_decref(v);
         } else if (strncmp(line, "no ", 3) == 0)
             ok = check_document(g, line + 3, len - 3, false);

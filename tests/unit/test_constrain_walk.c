@@ -90,11 +90,17 @@ static const struct {
     { "(?<year>\\d{4})-(\\d\\d)", { "2024-12" }, { "2024-1", "24-12" } },
     { "\\d{3,}|\\s", { "123", "1234", "\t", "\xc2\xa0" }, { "12", "  " } },
     { "\\S\\D\\W", { "aa ", "\xc3\xa9z-" }, { "a1 ", " a " } },
-    { "[\\u4e00-\\u9fff]{1,2}", { "\xe4\xb8\x80", "\xe9\xbf\xbf\xe6\x96\x87" }, { "a", "\xea\x80\x80" } },
+    { "[\\u4e00-\\u9fff]{1,2}",
+      { "\xe4\xb8\x80", "\xe9\xbf\xbf\xe6\x96\x87" },
+      { "a", "\xea\x80\x80" } },
     { "[\\u{10000}-\\u{10FFFF}]", { "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf" }, { "\xef\xbf\xbf" } },
     { "[\\x80-\\u07ff]", { "\xc2\x80", "\xdf\xbf" }, { "\x7f", "\xe0\xa0\x80" } },
-    { "a{60,70}", { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" }, { "aaaa" } },
-    { "[^\"]{0,200}\", \"x", { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", \"x" }, { "a" } },
+    { "a{60,70}",
+      { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+      { "aaaa" } },
+    { "[^\"]{0,200}\", \"x",
+      { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", \"x" },
+      { "a" } },
     { "((a{0,2}){0,2}){0,2}", { "", "aaaaaaaa" }, { "aaaaaaaaa" } },
     { "(a*)*", { "", "aaa" }, { "b" } },
     { "(|a|b)+", { "", "abba" }, { "c" } },
@@ -127,17 +133,28 @@ static void test_bad_expressions(void **state) {
         slm_err err;
         uint64_t at;
     } bad[] = {
-        { "a(b", SLM_E_FORMAT, 1 },        { "a)b", SLM_E_FORMAT, 1 },
-        { "[a", SLM_E_FORMAT, 0 },         { "a\\", SLM_E_FORMAT, 1 },
-        { "*a", SLM_E_FORMAT, 0 },         { "a**", SLM_E_FORMAT, 2 },
-        { "a{3,2}", SLM_E_FORMAT, 1 },     { "[z-a]", SLM_E_FORMAT, 1 },
-        { "(?=a)", SLM_E_UNSUPPORTED, 0 }, { "(?<!a)", SLM_E_UNSUPPORTED, 0 },
-        { "(a)\\1", SLM_E_UNSUPPORTED, 3 },{ "\\bword", SLM_E_UNSUPPORTED, 0 },
-        { "\\p{L}", SLM_E_UNSUPPORTED, 0 },{ "a{10001}", SLM_E_BUDGET, 1 },
-        { "\\uD83D", SLM_E_FORMAT, 0 },    { "(?a)", SLM_E_FORMAT, 0 },
-        { "\\u{110000}", SLM_E_FORMAT, 0 },{ "{2}", SLM_E_FORMAT, 0 },
-        { "^*", SLM_E_FORMAT, 1 },         { "ab\xff", SLM_E_ENCODING, 2 },
-        { "\\q", SLM_E_FORMAT, 0 },        { "(a|b)*a(a|b){20}", SLM_E_BUDGET, SLM_NO_OFFSET },
+        { "a(b", SLM_E_FORMAT, 1 },
+        { "a)b", SLM_E_FORMAT, 1 },
+        { "[a", SLM_E_FORMAT, 0 },
+        { "a\\", SLM_E_FORMAT, 1 },
+        { "*a", SLM_E_FORMAT, 0 },
+        { "a**", SLM_E_FORMAT, 2 },
+        { "a{3,2}", SLM_E_FORMAT, 1 },
+        { "[z-a]", SLM_E_FORMAT, 1 },
+        { "(?=a)", SLM_E_UNSUPPORTED, 0 },
+        { "(?<!a)", SLM_E_UNSUPPORTED, 0 },
+        { "(a)\\1", SLM_E_UNSUPPORTED, 3 },
+        { "\\bword", SLM_E_UNSUPPORTED, 0 },
+        { "\\p{L}", SLM_E_UNSUPPORTED, 0 },
+        { "a{10001}", SLM_E_BUDGET, 1 },
+        { "\\uD83D", SLM_E_FORMAT, 0 },
+        { "(?a)", SLM_E_FORMAT, 0 },
+        { "\\u{110000}", SLM_E_FORMAT, 0 },
+        { "{2}", SLM_E_FORMAT, 0 },
+        { "^*", SLM_E_FORMAT, 1 },
+        { "ab\xff", SLM_E_ENCODING, 2 },
+        { "\\q", SLM_E_FORMAT, 0 },
+        { "(a|b)*a(a|b){20}", SLM_E_BUDGET, SLM_NO_OFFSET },
         { "((a{100}){100}){100}", SLM_E_BUDGET, SLM_NO_OFFSET },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -205,17 +222,40 @@ static void test_json(void **state) {
     assert_int_equal(grammar_json(NULL, NULL, &g, NULL), SLM_OK);
     assert_int_equal(grammar_json(NULL, &wide, &free_space, NULL), SLM_OK);
     static const char *const yes[] = {
-        "{}", "{\"a\": 1}", "{\"a\": 1, \"b\": [1, \"x\", null, true, false, {}, []]}",
-        "{\"\": -0.5e-10}", "{\"\xc3\xa9\": \"\xf0\x9f\x98\x80\\u00e9\\ud83d\\ude00\\n\\/\"}",
+        "{}",
+        "{\"a\": 1}",
+        "{\"a\": 1, \"b\": [1, \"x\", null, true, false, {}, []]}",
+        "{\"\": -0.5e-10}",
+        "{\"\xc3\xa9\": \"\xf0\x9f\x98\x80\\u00e9\\ud83d\\ude00\\n\\/\"}",
         "{\"a\": {\"a\": {\"a\": 1}, \"b\": 2}, \"b\": [{\"a\": 1}, {\"a\": 2}]}",
-        "{\"ab\": 1, \"a\": 2, \"abc\": 3}", "{\"a\\n\": 0, \"a\\u0001\": 1}",
+        "{\"ab\": 1, \"a\": 2, \"abc\": 3}",
+        "{\"a\\n\": 0, \"a\\u0001\": 1}",
     };
     static const char *const no[] = {
-        "", "[]", "1", "{", "{\"a\"}", "{\"a\": }", "{\"a\": 1,}", "{\"a\": 01}", "{\"a\": 1.}",
-        "{\"a\": +1}", "{\"a\": \"\\u0000\"}", "{\"a\": \"\\ud83d\"}", "{\"a\": \"\\ude00\"}",
-        "{\"a\": \"\x01\"}", "{\"a\": \"\xff\"}", "{\"a\": \"\xed\xa0\x80\"}", "{\"a\": \"\xc0\x80\"}",
-        "{\"a\": 1, \"a\": 2}", "{\"b\": 1, \"a\": {\"a\": 1, \"a\": 2}}", "{\"a\": 1}}",
-        "{\"a\": 1, \"b\": 2, \"c\": {}, \"b\": 3}", "{\"a\": 1e999}", "{\"a\": nul}", "{\"a\":1}",
+        "",
+        "[]",
+        "1",
+        "{",
+        "{\"a\"}",
+        "{\"a\": }",
+        "{\"a\": 1,}",
+        "{\"a\": 01}",
+        "{\"a\": 1.}",
+        "{\"a\": +1}",
+        "{\"a\": \"\\u0000\"}",
+        "{\"a\": \"\\ud83d\"}",
+        "{\"a\": \"\\ude00\"}",
+        "{\"a\": \"\x01\"}",
+        "{\"a\": \"\xff\"}",
+        "{\"a\": \"\xed\xa0\x80\"}",
+        "{\"a\": \"\xc0\x80\"}",
+        "{\"a\": 1, \"a\": 2}",
+        "{\"b\": 1, \"a\": {\"a\": 1, \"a\": 2}}",
+        "{\"a\": 1}}",
+        "{\"a\": 1, \"b\": 2, \"c\": {}, \"b\": 3}",
+        "{\"a\": 1e999}",
+        "{\"a\": nul}",
+        "{\"a\":1}",
         "{\"\\u0061\": 1}",
     };
     for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
@@ -286,7 +326,8 @@ static void test_json_deep(void **state) {
 static int setup(void **state) {
     (void)state;
     struct rng r = { 3 };
-    static const char sample[] = "{\"a\": {\"a\": {\"a\": 1}, \"b\": 2}, \"b\": [{\"a\": 1}, {\"a\": 2}]}";
+    static const char sample[] =
+        "{\"a\": {\"a\": {\"a\": 1}, \"b\": 2}, \"b\": [{\"a\": 1}, {\"a\": 2}]}";
     pieces_bytes(&pieces);
     for (int i = 0; i < 4; i++)
         pieces_cut(&pieces, &r, sample, sizeof sample - 1);
