@@ -30,7 +30,7 @@ static bool anthropic_system(struct api_reader *r, const json_t *system) {
     if (system == NULL)
         return true;
     if (json_is_string(system)) {
-        json_t *text = json_copy((json_t *)(uintptr_t)system);
+        json_t *text = share(system);
         return text != NULL ? chat_add(r, "system", text) != NULL : no_memory(r);
     }
     if (!json_is_array(system))
@@ -41,7 +41,7 @@ static bool anthropic_system(struct api_reader *r, const json_t *system) {
             return bad_field(r, "system", "has a block that is no text");
         if (is_billing(text))
             continue;
-        json_t *copy = json_copy((json_t *)(uintptr_t)text);
+        json_t *copy = share(text);
         if (copy == NULL)
             return no_memory(r);
         if (all == NULL) {
@@ -94,13 +94,23 @@ static bool user_block(struct api_reader *r, const json_t *block, const char *ty
     return *user != NULL;
 }
 
+static bool use_block(struct api_reader *r, const char *id, const char *name, const json_t *input) {
+    size_t n;
+    if (input == NULL)
+        return chat_add_call(r, id, name, "{}");
+    char *arguments = tree_text(input, &n);
+    bool ok = arguments != NULL ? chat_add_call(r, id, name, arguments) : no_memory(r);
+    free(arguments);
+    return ok;
+}
+
 static bool assistant_block(struct api_reader *r, const json_t *block, const char *type) {
     if (strcmp(type, "redacted_thinking") == 0)
         return true; /* nothing in it that this server could read */
     if (strcmp(type, "thinking") == 0) {
         json_t *text = json_object_get(block, "thinking"), *m = chat_assistant(r);
-        return m != NULL && (!json_is_string(text) ||
-                             message_append(r, m, "reasoning_content", json_copy(text)));
+        return m != NULL &&
+               (!json_is_string(text) || message_append(r, m, "reasoning_content", share(text)));
     }
     if (strcmp(type, "tool_use") == 0) {
         const char *name = json_string_value(json_object_get(block, "name"));
@@ -109,11 +119,7 @@ static bool assistant_block(struct api_reader *r, const json_t *block, const cha
             return bad_field(r, "messages",
                              "has a tool_use without name, or with an input that is no "
                              "object");
-        char *arguments = input != NULL ? json_dumps(input, JSON_COMPACT) : NULL;
-        bool ok = chat_add_call(r, json_string_value(json_object_get(block, "id")), name,
-                                arguments != NULL ? arguments : "{}");
-        free(arguments);
-        return ok;
+        return use_block(r, json_string_value(json_object_get(block, "id")), name, input);
     }
     json_t *list = json_pack("[O]", block);
     json_t *text = list != NULL ? content_text(r, list, "messages") : NULL;
@@ -135,7 +141,7 @@ static bool anthropic_message(struct api_reader *r, const json_t *message) {
                          strcmp(role, "system") != 0))
         return bad_field(r, "messages", "has a message whose role is neither user nor assistant");
     if (json_is_string(content)) {
-        json_t *text = json_copy((json_t *)(uintptr_t)content);
+        json_t *text = share(content);
         return text != NULL ? chat_add(r, role, text) != NULL : no_memory(r);
     }
     if (!json_is_array(content))

@@ -7,6 +7,11 @@
 #include <string.h>
 
 #include "server/api_read.h"
+#include "server/api_write.h"
+
+json_t *share(const json_t *v) {
+    return json_incref((json_t *)(uintptr_t)v);
+}
 
 /* ------------------------------------------------------------------ content */
 
@@ -88,12 +93,8 @@ json_t *content_text(struct api_reader *r, const json_t *content, const char *na
     struct buf b;
     size_t i;
     bool images = false;
-    if (json_is_string(content)) {
-        out = json_copy((json_t *)(uintptr_t)content);
-        if (out == NULL)
-            no_memory(r);
-        return out;
-    }
+    if (json_is_string(content))
+        return share(content);
     if (!json_is_array(content)) {
         bad_field(r, name, "has a content that is neither text nor a list of parts");
         return NULL;
@@ -158,9 +159,9 @@ static bool have_messages(struct api_reader *r) {
 
 json_t *chat_add(struct api_reader *r, const char *role, json_t *content) {
     json_t *m = have_messages(r) ? json_object() : NULL;
-    int rc = m == NULL;
+    int rc = m == NULL || content == NULL;
     rc = rc || json_object_set_new(m, "role", json_string(role)) != 0;
-    if (content != NULL && rc == 0)
+    if (rc == 0)
         rc = json_object_set(m, "content", content);
     if (rc == 0 && r->reasoning != NULL && strcmp(role, "assistant") == 0) {
         rc = json_object_set_new(m, "reasoning_content", r->reasoning);
@@ -218,30 +219,34 @@ bool chat_add_result(struct api_reader *r, const char *id, const char *name, jso
 
 /* ------------------------------------------------------------------ OpenAI's messages */
 
-/* tool_calls of a message of the assistant: [{"id", "type", "function": {"name", "arguments"}}] */
+/* One of tool_calls: {"id", "type", "function": {"name", "arguments"}}, arguments as text or object. */
+static bool openai_call(struct api_reader *r, const json_t *call) {
+    const json_t *function = json_object_get(call, "function"),
+                 *arguments = json_object_get(function, "arguments");
+    const char *name = json_string_value(json_object_get(function, "name")),
+               *id = json_string_value(json_object_get(call, "id")),
+               *text = json_string_value(arguments);
+    size_t n;
+    if (name == NULL)
+        return bad_field(r, "messages", "has a tool call without a name");
+    if (json_is_object(arguments)) {
+        char *dump = tree_text(arguments, &n);
+        bool ok = dump != NULL ? chat_add_call(r, id, name, dump) : no_memory(r);
+        free(dump);
+        return ok;
+    }
+    if (arguments != NULL && text == NULL && !json_is_null(arguments))
+        return bad_field(r, "messages", "has a tool call whose arguments are no text");
+    return chat_add_call(r, id, name, text != NULL && text[0] != '\0' ? text : "{}");
+}
+
 static bool openai_calls(struct api_reader *r, const json_t *list) {
     const json_t *call;
     size_t i;
     if (list != NULL && !json_is_null(list) && !json_is_array(list))
         return bad_field(r, "messages", "has tool_calls that are no list");
     json_array_foreach(list, i, call) {
-        const json_t *function = json_object_get(call, "function"),
-                     *arguments = json_object_get(function, "arguments");
-        const char *name = json_string_value(json_object_get(function, "name"));
-        char *dump = NULL;
-        if (name == NULL)
-            return bad_field(r, "messages", "has a tool call without a name");
-        if (json_is_object(arguments))
-            dump = json_dumps(arguments, JSON_COMPACT);
-        else if (arguments != NULL && !json_is_string(arguments) && !json_is_null(arguments))
-            return bad_field(r, "messages", "has a tool call whose arguments are no text");
-        const char *text = dump != NULL                ? dump
-                           : json_is_string(arguments) ? json_string_value(arguments)
-                                                       : "{}";
-        bool ok = chat_add_call(r, json_string_value(json_object_get(call, "id")), name,
-                                text[0] != '\0' ? text : "{}");
-        free(dump);
-        if (!ok)
+        if (!openai_call(r, call))
             return false;
     }
     return true;
@@ -253,7 +258,7 @@ static bool openai_assistant(struct api_reader *r, const json_t *message) {
     for (size_t i = 0; i < ARRAY_LEN(names) && r->reasoning == NULL; i++) {
         const json_t *v = json_object_get(message, names[i]);
         if (json_is_string(v) && json_string_length(v) > 0)
-            r->reasoning = json_incref((json_t *)(uintptr_t)v);
+            r->reasoning = share(v);
     }
     json_t *text = content == NULL || json_is_null(content) ? json_string("")
                                                             : content_text(r, content, "messages");
@@ -316,14 +321,17 @@ bool chat_tool(struct api_reader *r, const char *name, const json_t *description
             return no_memory(r);
     }
     function = json_pack("{s:s}", "name", name);
-    if (json_is_string(description))
-        json_object_set(function, "description", (json_t *)(uintptr_t)description);
-    if (json_is_object(parameters))
-        json_object_set(function, "parameters", (json_t *)(uintptr_t)parameters);
-    else
-        json_object_set_new(function, "parameters",
-                            json_pack("{s:s, s:{}}", "type", "object", "properties"));
-    json_t *tool = json_pack("{s:s, s:o}", "type", "function", "function", function);
+    int rc = function == NULL;
+    if (rc == 0 && json_is_string(description))
+        rc = json_object_set_new(function, "description", share(description));
+    if (rc == 0)
+        rc = json_object_set_new(function, "parameters",
+                                 json_is_object(parameters)
+                                     ? share(parameters)
+                                     : json_pack("{s:s, s:{}}", "type", "object", "properties"));
+    json_t *tool =
+        rc == 0 ? json_pack("{s:s, s:O}", "type", "function", "function", function) : NULL;
+    json_decref(function);
     return (tool != NULL && json_array_append_new(tools, tool) == 0) || no_memory(r);
 }
 
@@ -401,6 +409,7 @@ static bool allowed_tools(struct api_reader *r, const json_t *choice) {
     const char *mode;
     json_t *tools = json_object_get(r->document, "tools"), *kept = json_array();
     size_t i, k;
+    int rc = 0;
     choice = json_is_object(inner) ? inner : choice;
     list = json_object_get(choice, "tools");
     mode = json_string_value(json_object_get(choice, "mode"));
@@ -411,14 +420,14 @@ static bool allowed_tools(struct api_reader *r, const json_t *choice) {
         json_array_foreach(list, k, v) {
             const char *wanted = function_name(v);
             if (name != NULL && wanted != NULL && strcmp(name, wanted) == 0) {
-                json_array_append(kept, json_array_get(tools, i));
+                rc = rc != 0 ? rc : json_array_append(kept, json_array_get(tools, i));
                 break;
             }
         }
     }
-    if (json_array_size(kept) == 0) {
+    if (rc != 0 || json_array_size(kept) == 0) {
         json_decref(kept);
-        return bad_field(r, "tool_choice", "allows none of the tools");
+        return rc != 0 ? no_memory(r) : bad_field(r, "tool_choice", "allows none of the tools");
     }
     return (json_object_set_new(r->document, "tools", kept) == 0 || no_memory(r)) &&
            tool_choice_word(r, mode != NULL ? mode : "auto");
@@ -442,33 +451,44 @@ bool chat_tool_choice(struct api_reader *r, const json_t *choice) {
 /* ------------------------------------------------------------------ the document */
 
 bool document_text(struct api_call *call) {
+    size_t n;
     free(call->document_text);
-    call->document_text = json_dumps(call->document, JSON_COMPACT);
+    call->document_text = tree_text(call->document, &n);
     if (call->document_text == NULL)
         return false;
     call->prompts[0].text = call->document_text;
-    call->prompts[0].n = strlen(call->document_text);
+    call->prompts[0].n = n;
     return true;
+}
+
+/* Arguments of the template but enable_thinking, which is "think" already. (json_copy would leave members
+ * out when memory is refused.) */
+static int set_kwargs(struct api_reader *r) {
+    const json_t *kwargs = r->params.values[P_TEMPLATE_KWARGS].json;
+    json_t *copy = json_object(), *v;
+    const char *key;
+    int rc = copy == NULL;
+    json_object_foreach((json_t *)(uintptr_t)kwargs, key, v) {
+        if (rc == 0 && strcmp(key, "enable_thinking") != 0)
+            rc = json_object_set(copy, key, v);
+    }
+    if (rc == 0 && json_object_size(copy) > 0)
+        rc = json_object_set(r->document, "kwargs", copy);
+    json_decref(copy);
+    return rc;
 }
 
 bool chat_document(struct api_reader *r) {
     struct api_call *call = r->call;
-    const json_t *kwargs = r->params.values[P_TEMPLATE_KWARGS].json;
     int rc = 0;
     if (r->reasoning != NULL && chat_assistant(r) == NULL)
         return false;
     if (r->think != THINK_AS_IS)
         rc = json_object_set_new(r->document, "think", json_boolean(r->think == THINK_YES));
     if (rc == 0 && r->format != NULL)
-        rc = json_object_set(r->document, "format", (json_t *)(uintptr_t)r->format);
-    if (rc == 0 && kwargs != NULL) {
-        json_t *copy = json_copy((json_t *)(uintptr_t)kwargs);
-        json_object_del(copy, "enable_thinking"); /* is "think" already */
-        rc = copy == NULL || json_object_size(copy) == 0
-                 ? 0
-                 : json_object_set(r->document, "kwargs", copy);
-        json_decref(copy);
-    }
+        rc = json_object_set_new(r->document, "format", share(r->format));
+    if (rc == 0)
+        rc = set_kwargs(r);
     if (r->think == THINK_NO)
         call->think_budget = 0;
     call->prompts = arena_zalloc(&call->arena, 1, sizeof *call->prompts);

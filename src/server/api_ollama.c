@@ -147,9 +147,9 @@ bool read_ollama_generate(struct api_reader *r) {
     if (v[P_SYSTEM].set && !json_is_string(v[P_SYSTEM].json))
         return bad_field(r, "system", "has to be text");
     if (json_string_length(v[P_SYSTEM].json) > 0 &&
-        chat_add(r, "system", json_copy((json_t *)(uintptr_t)v[P_SYSTEM].json)) == NULL)
+        chat_add(r, "system", share(v[P_SYSTEM].json)) == NULL)
         return false;
-    json_t *content = json_copy((json_t *)(uintptr_t)v[P_PROMPT].json);
+    json_t *content = share(v[P_PROMPT].json);
     if (content != NULL && v[P_IMAGES].n > 0)
         content = image_content(r, v[P_IMAGES].json, content, "images");
     return content != NULL && chat_add(r, "user", content) != NULL && chat_document(r);

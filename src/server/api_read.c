@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "server/api_write.h"
 
 #define CALL_BYTES_MOST ((size_t)256 << 20) /* of what a call keeps beside its JSON */
 #define BIAS_MOST 1024
@@ -372,10 +373,9 @@ bool read_formats(struct api_reader *r) {
 
 /* Text of a value in the arena. */
 static bool keep_dump(struct api_reader *r, const json_t *v) {
-    char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = tree_text(v, &r->call->n_constraint);
     if (text == NULL)
         return no_memory(r);
-    r->call->n_constraint = strlen(text);
     r->call->constraint = keep_text(r, text, r->call->n_constraint);
     free(text);
     return r->call->constraint != NULL;

@@ -85,7 +85,10 @@ bool chat_tool(struct api_reader *r, const char *name, const json_t *description
 bool chat_tool_choice(struct api_reader *r, const json_t *choice);
 bool tool_choice_word(struct api_reader *r, const char *word);
 bool tool_choice_name(struct api_reader *r, const char *name);
-/* A new message at the end; content is taken (NULL: none). NULL when out of memory (error filled). */
+/* A new reference to what is not changed by anybody: strings, schemas. */
+json_t *share(const json_t *v);
+/* A new message at the end; content is taken (NULL: it could not be made). NULL when out of memory (error
+ * filled). */
 json_t *chat_add(struct api_reader *r, const char *role, json_t *content);
 /* The assistant's message at the end, made when the last one is not his (or has results behind it). */
 json_t *chat_assistant(struct api_reader *r);

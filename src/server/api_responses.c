@@ -92,7 +92,7 @@ static bool responses_input(struct api_reader *r, const json_t *input) {
     if (input == NULL)
         return api_fail(r->error, 400, "missing_required_parameter", "input", "'input' is missing");
     if (json_is_string(input))
-        return chat_add(r, "user", json_copy((json_t *)(uintptr_t)input)) != NULL;
+        return chat_add(r, "user", share(input)) != NULL;
     if (!json_is_array(input) || json_array_size(input) == 0)
         return bad_field(r, "input", "has to be text or a list of items");
     json_array_foreach(input, i, item) {
@@ -145,8 +145,7 @@ bool read_responses(struct api_reader *r) {
         return false;
     responses_logprobs(r);
     system = &p->values[P_SYSTEM];
-    if (system->set && system->n > 0 &&
-        chat_add(r, "system", json_copy((json_t *)(uintptr_t)system->json)) == NULL)
+    if (system->set && system->n > 0 && chat_add(r, "system", share(system->json)) == NULL)
         return false;
     return responses_input(r, p->values[P_INPUT].json) && chat_tools(r, p->values[P_TOOLS].json) &&
            chat_tool_choice(r, p->values[P_TOOL_CHOICE].json) && read_parallel(r) &&

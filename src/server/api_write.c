@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/json.h"
+#include "base/number.h"
 
 /* A comma follows a value; behind an opening bracket, a colon, white space or nothing there is none. */
 static void item(struct buf *b, const char *key) {
@@ -89,15 +90,111 @@ void put_raw(struct buf *b, const char *key, const char *json, size_t n) {
     buf_put(b, json, n);
 }
 
+/* ------------------------------------------------------------------ trees
+ * Not by json_dumps, which can leave out text when memory is refused, and recurses. */
+
+#define TREE_DEPTH (2 * JSON_PULL_DEPTH) /* what was read has half of it at most */
+
+/* The shortest text that reads as the same number; always with a point or an exponent. */
+static void put_real(struct buf *b, double v) {
+    char text[40];
+    double again = 0;
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        for (char *p = text; *p != '\0'; p++)
+            if (strchr("0123456789+-e", *p) == NULL)
+                *p = '.';
+        if (number_read(text, strlen(text), &again) && again == v)
+            break;
+    }
+    buf_puts(b, text);
+    if (strpbrk(text, ".e") == NULL)
+        buf_puts(b, ".0");
+}
+
+static void put_leaf(struct buf *b, const json_t *v) {
+    switch (json_typeof(v)) {
+    case JSON_STRING:
+        json_quote(b, json_string_value(v), json_string_length(v));
+        break;
+    case JSON_INTEGER:
+        buf_printf(b, "%lld", (long long)json_integer_value(v));
+        break;
+    case JSON_REAL:
+        put_real(b, json_real_value(v));
+        break;
+    case JSON_TRUE:
+        buf_puts(b, "true");
+        break;
+    case JSON_FALSE:
+        buf_puts(b, "false");
+        break;
+    case JSON_NULL:
+    case JSON_OBJECT:
+    case JSON_ARRAY:
+        buf_puts(b, "null");
+        break;
+    }
+}
+
+struct level {
+    json_t *v; /* an object or array that is being written */
+    void *iter;
+    size_t i; /* members that were begun */
+};
+
+/* The next member of a container, its key written; NULL: it is closed now. */
+static const json_t *next_member(struct buf *b, struct level *l) {
+    bool object = json_is_object(l->v);
+    if (object)
+        l->iter = l->i == 0 ? json_object_iter(l->v) : json_object_iter_next(l->v, l->iter);
+    if (object ? l->iter == NULL : l->i == json_array_size(l->v)) {
+        buf_putc(b, object ? '}' : ']');
+        return NULL;
+    }
+    if (l->i++ > 0)
+        buf_putc(b, ',');
+    if (!object)
+        return json_array_get(l->v, l->i - 1);
+    const char *key = json_object_iter_key(l->iter);
+    json_quote(b, key, strlen(key));
+    buf_putc(b, ':');
+    return json_object_iter_value(l->iter);
+}
+
 void put_tree(struct buf *b, const char *key, const json_t *tree) {
-    char *text = tree != NULL ? json_dumps(tree, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    if (tree != NULL && text == NULL)
-        b->err = b->err != SLM_OK ? b->err : SLM_E_NOMEM;
-    if (text != NULL)
-        put_raw(b, key, text, strlen(text));
-    else
-        put_null(b, key);
-    free(text);
+    struct level stack[TREE_DEPTH];
+    size_t depth = 0;
+    const json_t *v = tree;
+    item(b, key);
+    if (tree == NULL)
+        buf_puts(b, "null");
+    while (v != NULL) {
+        if (json_is_object(v) || json_is_array(v)) {
+            if (depth == TREE_DEPTH) {
+                b->err = b->err != SLM_OK ? b->err : SLM_E_BUDGET;
+                return;
+            }
+            buf_putc(b, json_is_object(v) ? '{' : '[');
+            stack[depth++] = (struct level){ .v = (json_t *)(uintptr_t)v };
+        } else {
+            put_leaf(b, v);
+        }
+        for (v = NULL; depth > 0 && v == NULL;) {
+            v = next_member(b, &stack[depth - 1]);
+            depth -= v == NULL;
+        }
+    }
+}
+
+char *tree_text(const json_t *tree, size_t *n) {
+    struct buf b;
+    buf_init(&b, NULL, (size_t)1 << 28);
+    put_tree(&b, NULL, tree);
+    *n = b.len;
+    char *text = buf_take(&b);
+    buf_free(&b);
+    return text;
 }
 
 void put_time(struct buf *b, const char *key, int64_t ns) {

@@ -24,6 +24,8 @@ void put_null(struct buf *b, const char *key);
 /* JSON text as it is, and a tree (compact; NULL: null). */
 void put_raw(struct buf *b, const char *key, const char *json, size_t n);
 void put_tree(struct buf *b, const char *key, const json_t *tree);
+/* A tree as text [n] of its own, owned (free); NULL when out of memory. */
+char *tree_text(const json_t *tree, size_t *n);
 /* Seconds since the epoch as RFC 3339 in UTC with nanoseconds: "2026-01-02T03:04:05.000000006Z". */
 void put_time(struct buf *b, const char *key, int64_t ns);
 

@@ -862,6 +862,73 @@ static void test_pieces(void **state) {
     }
 }
 
+/* ------------------------------------------------------------------ memory that is refused */
+
+static size_t json_requests, json_fail_at; /* only the k-th request fails; 0: none */
+
+static void *json_alloc(size_t n) {
+    return ++json_requests == json_fail_at ? NULL : malloc(n);
+}
+
+/* The k-th allocation of JSON fails, for every k: an error that says so, or the very same call. */
+static void refuse_json(const struct one_case *c) {
+    char method[16], path[128], *body = strchr(c->text[IN_CASE], '\n');
+    const char *name;
+    bool known;
+    struct buf want;
+    buf_init(&want, NULL, 1 << 24);
+    assert_int_equal(sscanf(c->text[IN_CASE], "%15s %127s", method, path), 2);
+    const struct api_route *route = api_route_find(method, path, &name, &known);
+    body = body != NULL ? body + 1 : path + strlen(path);
+    for (size_t k = 0;; k++) {
+        struct api_call call;
+        struct api_error e;
+        struct buf got;
+        buf_init(&got, NULL, 1 << 24);
+        json_requests = 0;
+        json_fail_at = k;
+        bool ok = api_read(route, name, body, strlen(body), &call, &e);
+        bool failed = json_fail_at > 0 && json_requests >= json_fail_at;
+        json_fail_at = 0;
+        if (ok)
+            show_call(&got, &call);
+        else
+            buf_printf(&got, "%d %s", e.status, e.message);
+        api_call_free(&call);
+        if (k == 0)
+            buf_put(&want, got.data, got.len);
+        else if (ok ? strcmp(got.data, want.data) != 0
+                    : e.status != 503 && strcmp(got.data, want.data) != 0)
+            fail_msg("%s, allocation %zu: %s", c->name, k, got.data);
+        buf_free(&got);
+        if (k > 0 && !failed)
+            break;
+    }
+    buf_free(&want);
+}
+
+static void test_refused_memory(void **state) {
+    static const char *const files[] = { "chat",   "completions", "responses",
+                                         "ollama", "anthropic",   "llama" };
+    char rel[64], path[1024];
+    (void)state;
+    json_set_alloc_funcs(json_alloc, free);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        struct one_case c;
+        snprintf(rel, sizeof rel, "data/server/api_%s.txt", files[i]);
+        char *text = slurp(data_path(path, sizeof path, rel), NULL);
+        const char *where = text;
+        assert_non_null(text);
+        while (next_case(&where, &c)) {
+            refuse_json(&c);
+            for (int k = 0; k < N_SECTIONS; k++)
+                free(c.text[k]);
+        }
+        free(text);
+    }
+    json_set_alloc_funcs(malloc, free);
+}
+
 /* ------------------------------------------------------------------ the page */
 
 /* What stands between two marks of docs/SERVER.md; with SLM_WRITE_CASES it is written there. */
@@ -930,11 +997,16 @@ static void test_base64(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page),    cmocka_unit_test(test_base64),
-        cmocka_unit_test(test_cases),   cmocka_unit_test(test_routes),
-        cmocka_unit_test(test_options), cmocka_unit_test(test_fit),
-        cmocka_unit_test(test_drop),    cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_page),
+        cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_errors),
         cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_refused_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
