@@ -153,7 +153,7 @@ test('addresses', () => {
 });
 test('time grows with the text, not with its square', () => {
   for (const piece of ['*', '_a', '**a ', '`', '``a', '[', '](', '[a](', '![', '<', '<https://', '> ', '- ', '  - ', '|', '|-', '~~', '\\', ' ', '\n',
-    '#', '# ', '1. ', 'https://x.org/(', '*a_', '``` ', 'a\n', '***', '[a](b "']) {
+    '#', '# ', '1. ', 'https://x.org/(', '*a_', '``` ', 'a\n', '***', '[a](b "', '[a](', '](a', '[[a](b) ', '`` ` ', '| a | b |\n|-|-|\n', '- a\n\n', '> - ', '~~a ']) {
     const text = piece.repeat(Math.ceil(60000 / piece.length));
     const start = performance.now();
     whole(text);

@@ -151,7 +151,8 @@ class Run {
     return this.first && ms > 200 ? ((this.tokens - 1) * 1000) / ms : 0;
   }
 
-  end(context) {
+  /* sent: what was asked for beside the conversation, in words */
+  end(context, sent) {
     this.draw();
     const usage = this.usage || {};
     const { prompt_tokens_details: details = {}, completion_tokens_details: output = {} } = usage;
@@ -170,6 +171,7 @@ class Run {
       queue_ms: timings.queue_ms || undefined,
       draft_n: timings.draft_n, draft_n_accepted: timings.draft_n_accepted,
       cache_miss: timings.cache_miss,
+      sent,
       ...this.facts,
     };
   }
@@ -238,7 +240,7 @@ class App {
   showContext() {
     const model = this.models.current;
     const size = model ? model.context || model.contextMost : 0;
-    const last = this.chat.messages.findLast((message) => message.role === 'assistant');
+    const last = this.chat.messages.findLast((message) => message.role === 'assistant' && shownAnswer(message).receipt);
     const receipt = last && shownAnswer(last).receipt;
     const used = receipt ? (receipt.prompt_tokens || 0) + (receipt.completion_tokens || 0) : 0;
     const box = byId('context');
@@ -501,7 +503,7 @@ class App {
     clearInterval(ticks);
     run.speaker.end();
     if (!answer.error || run.tokens > 0) {
-      run.end(model.context);
+      run.end(model.context, this.settings.words);
     }
     view.finish([]);
     if (this.run === run) {
@@ -795,6 +797,8 @@ function start() {
     app.fit();
     app.input.focus();
   }, { class: 'example' }))));
+  // what has come of an answer is kept when the page goes away under it
+  window.addEventListener('pagehide', () => app.run && app.save());
   window.addEventListener('storage', () => app.showChats());
   keys(app);
   keyForm(app);

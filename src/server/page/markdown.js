@@ -54,7 +54,9 @@ function linkTarget(text, i) {
   for (; at < most; at++) {
     const c = text[at];
     if (c === '(') {
-      depth++;
+      if (++depth > NEST) {
+        return null;
+      }
     } else if (c === ')' && depth-- === 0) {
       return { address: text.slice(i + 1, at), end: at + 1 };
     } else if (isSpace(c)) {

@@ -18,7 +18,7 @@ function thinkSummary(answer, running) {
   if (running) {
     return 'Thinking…';
   }
-  return answer.thinkMs ? `Thought for ${seconds(answer.thinkMs)}` : 'Thoughts';
+  return answer.thinkMs >= 100 ? `Thought for ${seconds(answer.thinkMs)}` : 'Thoughts';
 }
 
 function callBox(call, result) {
@@ -66,16 +66,17 @@ const LABELS = {
   reasoning_tokens: 'of it thinking', first_ms: 'First word after', prompt_per_second: 'Prompt speed',
   predicted_per_second: 'Answer speed', queue_ms: 'Waited in the queue', draft_n: 'Guessed', draft_n_accepted: 'Guesses that held',
   cache_miss: 'Cache missed because', finish: 'Ended by', model: 'Model', system_fingerprint: 'Fingerprint',
-  seed: 'Seed', id: 'Answer', request: 'Request', warning: 'Server’s note', created: 'When', total_ms: 'Took',
-  context: 'Context',
+  seed: 'Seed', id: 'Number of the answer', request: 'Request', warning: 'Server’s note', created: 'When', total_ms: 'Took',
+  context: 'Context', sent: 'Asked with',
 };
 const TOKENS = /_tokens$|^draft_n|^context$/;
+const tokens = (n) => `${count(n)} ${n === 1 ? 'token' : 'tokens'}`;
 
 function receiptValue(key, value) {
   if (typeof value === 'number') {
     return key.endsWith('_ms') ? seconds(value)
       : key.endsWith('_per_second') ? `${value.toFixed(1)} tokens/s`
-        : TOKENS.test(key) ? `${count(value)} tokens`
+        : TOKENS.test(key) ? tokens(value)
           : key === 'created' ? new Date(value * 1000).toLocaleString()
             : key.endsWith('bytes') ? bytes(value) : String(value);
   }
@@ -100,7 +101,7 @@ export function statsLine(receipt) {
   }
   const share = receipt.prompt_tokens > 0 ? receipt.cached_tokens / receipt.prompt_tokens : 0;
   return [
-    receipt.completion_tokens ? `${count(receipt.completion_tokens)} ${receipt.completion_tokens === 1 ? 'token' : 'tokens'}` : '',
+    receipt.completion_tokens ? tokens(receipt.completion_tokens) : '',
     receipt.predicted_per_second ? `${receipt.predicted_per_second.toFixed(1)} tokens/s` : '',
     receipt.first_ms ? `first word after ${seconds(receipt.first_ms)}` : '',
     share > 0 ? `${Math.round(share * 100)} % of the prompt from the cache` : '',

@@ -145,9 +145,10 @@ export class Settings {
     return (this.values.system || '').trim();
   }
 
-  /* Number of fields that say something, for the button that opens the form. */
-  get set() {
-    return FIELDS.filter((field) => (this.values[field.name] || '').trim() !== '').length;
+  /* What is set, in one line for the receipt; '' for nothing. */
+  get words() {
+    return FIELDS.filter((field) => (this.values[field.name] || '').trim() !== '').map((field) =>
+      (field.kind === 'number' || field.kind === 'choice' ? `${field.label} ${this.values[field.name]}` : field.label)).join(', ');
   }
 
   /* Fields of the request. */
