@@ -447,6 +447,10 @@ for (const width of [320, 390, 768, 2560]) {
         return !scrolls && !node.matches('#side, #settings, .unseen, .skip') && box.width > 0 && (box.right > most + 0.5 || box.left < -0.5);
       }).map((node) => `${node.tagName}#${node.id}.${node.className}`), width);
       assert.deepEqual(wide, [], where);
+      const sideways = await page.evaluate(() => [...document.querySelectorAll('body *')].filter((node) =>
+        node.scrollWidth > node.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(node).overflowX) &&
+        !node.matches('pre, .scroll, input, #side, #settings')).map((node) => `${node.tagName}#${node.id}.${node.className}`));
+      assert.deepEqual(sideways, [], `${where}: scrolls sideways`);
       assert.ok(await page.evaluate(() => document.scrollingElement.scrollWidth <= innerWidth), where);
     };
     await fits('empty');

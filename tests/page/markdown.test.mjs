@@ -151,6 +151,23 @@ test('addresses', () => {
     assert.equal(safeAddress(bad), null, bad);
   }
 });
+const depth = (text, tag) => {
+  let now = 0;
+  let most = 0;
+  for (const found of whole(text).match(new RegExp(`</?${tag}[ >]`, 'g')) || []) {
+    now += found[1] === '/' ? -1 : 1;
+    most = Math.max(most, now);
+  }
+  return most;
+};
+test('nesting is bounded', () => {
+  assert.equal(depth(`${'*a '.repeat(20)}b${'*'.repeat(20)}`, 'em'), 20);
+  assert.ok(depth(`${'*a '.repeat(20000)}b${' b*'.repeat(20000)}`, 'em') <= 24);
+  assert.ok(depth(`${'_a *a '.repeat(10000)}b${'b* b_ '.repeat(10000)}`, 'em') <= 24);
+  assert.equal(depth('> '.repeat(5000) + 'a', 'blockquote'), 8);
+  assert.ok(depth('- '.repeat(5000) + 'a', 'ul') <= 8);
+  assert.ok(depth(Array.from({ length: 300 }, (_, i) => `${'  '.repeat(i)}- a`).join('\n'), 'ul') <= 8);
+});
 test('time grows with the text, not with its square', () => {
   for (const piece of ['*', '_a', '**a ', '`', '``a', '[', '](', '[a](', '![', '<', '<https://', '> ', '- ', '  - ', '|', '|-', '~~', '\\', ' ', '\n',
     '#', '# ', '1. ', 'https://x.org/(', '*a_', '``` ', 'a\n', '***', '[a](b "', '[a](', '](a', '[[a](b) ', '`` ` ', '| a | b |\n|-|-|\n', '- a\n\n', '> - ', '~~a ']) {
