@@ -183,6 +183,7 @@ struct api_call {
     json_t *document;    /* of a chat */
     char *document_text; /* prompts[0].text of a chat */
     size_t n_dropped;    /* turns that api_drop_turn took */
+    size_t over_n, over_limit; /* of the last prompt that did not fit */
     size_t drop_mark;    /* where the warning about them begins */
     struct arena arena;  /* everything that is pointed to lives here */
 };
@@ -196,9 +197,9 @@ void api_warn(struct api_call *call, const char *words);
 
 /* Does a prompt of n tokens fit a context (and the call's num_ctx)? At least one token must be left for
  * the answer. The error has both numbers. */
-bool api_fit(const struct api_call *call, size_t n, uint32_t context, struct api_error *e);
-/* With truncate: takes the oldest turn that is neither system nor the last from prompt 0 (calls of tools go
- * with their results), counts it, and says so in the warnings. False when there is none left. */
+bool api_fit(struct api_call *call, size_t n, uint32_t context, struct api_error *e);
+/* With truncate: takes the oldest turns that are neither system nor the last from prompt 0 (calls of tools
+ * go with their results): about as many as the last api_fit found too much, at least one; counts them, and says so in the warnings. False when there is none left. */
 bool api_drop_turn(struct api_call *call);
 /* How candidate i is generated: the model's defaults (those without thinking when no_think), what the call
  * says, seed + number of the choice, and max_tokens within the context (n_prompt of context are taken). All

@@ -99,8 +99,7 @@ json_t *content_text(struct api_reader *r, const json_t *content, const char *na
         bad_field(r, name, "has a content that is neither text nor a list of parts");
         return NULL;
     }
-    json_array_foreach(content, i, part)
-        images = images || is_image(part);
+    json_array_foreach(content, i, part) images = images || is_image(part);
     buf_init(&b, NULL, (size_t)1 << 28);
     out = images ? content_parts(r, content, name, &b) : content_words(r, content, name, &b);
     buf_free(&b);
@@ -115,8 +114,8 @@ static bool append_parts(struct api_reader *r, json_t *message, const char *key,
         if (json_is_array(both[i]))
             ok = json_array_extend(all, both[i]) == 0;
         else if (json_is_string(both[i]) && json_string_length(both[i]) > 0)
-            ok = json_array_append_new(all, json_pack("{s:s, s:O}", "type", "text", "text",
-                                                      both[i])) == 0;
+            ok = json_array_append_new(
+                     all, json_pack("{s:s, s:O}", "type", "text", "text", both[i])) == 0;
     }
     json_decref(more);
     if (ok && json_object_set_new(message, key, all) == 0)
@@ -124,25 +123,48 @@ static bool append_parts(struct api_reader *r, json_t *message, const char *key,
     return no_memory(r);
 }
 
+static bool joint_close(struct api_reader *r, struct api_joint *j) {
+    bool ok = true;
+    if (j->message != NULL)
+        ok = j->text.err == SLM_OK &&
+             json_object_set_new(j->message, j->key,
+                                 json_stringn_nocheck(j->text.data, j->text.len)) == 0;
+    buf_free(&j->text);
+    j->message = NULL;
+    return ok || no_memory(r);
+}
+
+bool message_done(struct api_reader *r) {
+    bool first = joint_close(r, &r->joints[0]), second = joint_close(r, &r->joints[1]);
+    return first && second;
+}
+
 bool message_append(struct api_reader *r, json_t *message, const char *key, json_t *text) {
+    struct api_joint *j = &r->joints[strcmp(key, "content") != 0];
     json_t *old = json_object_get(message, key);
-    struct buf b;
-    bool ok = false;
     if (text == NULL)
         return false;
-    if (json_is_array(old) || (json_is_array(text) && old != NULL))
-        return append_parts(r, message, key, text);
+    if (json_is_array(old) || (json_is_array(text) && old != NULL)) {
+        if (joint_close(r, j))
+            return append_parts(r, message, key, text);
+        json_decref(text);
+        return false;
+    }
     if (!json_is_string(old) || json_string_length(old) == 0)
         return json_object_set_new(message, key, text) == 0 || no_memory(r);
-    buf_init(&b, NULL, (size_t)1 << 28);
-    buf_put(&b, json_string_value(old), json_string_length(old));
-    buf_puts(&b, "\n\n");
-    buf_put(&b, json_string_value(text), json_string_length(text));
-    if (b.err == SLM_OK)
-        ok = json_object_set_new(message, key, json_stringn_nocheck(b.data, b.len)) == 0;
-    buf_free(&b);
+    if (j->message != message) {
+        if (!joint_close(r, j)) {
+            json_decref(text);
+            return false;
+        }
+        *j = (struct api_joint){ .message = message, .key = key };
+        buf_init(&j->text, NULL, (size_t)1 << 28);
+        buf_put(&j->text, json_string_value(old), json_string_length(old));
+    }
+    buf_puts(&j->text, "\n\n");
+    buf_put(&j->text, json_string_value(text), json_string_length(text));
     json_decref(text);
-    return ok || no_memory(r);
+    return j->text.err == SLM_OK || no_memory(r);
 }
 
 /* ------------------------------------------------------------------ messages */
@@ -158,7 +180,7 @@ static bool have_messages(struct api_reader *r) {
 }
 
 json_t *chat_add(struct api_reader *r, const char *role, json_t *content) {
-    json_t *m = have_messages(r) ? json_object() : NULL;
+    json_t *m = have_messages(r) && message_done(r) ? json_object() : NULL;
     int rc = m == NULL || content == NULL;
     rc = rc || json_object_set_new(m, "role", json_string(role)) != 0;
     if (rc == 0)
@@ -402,6 +424,8 @@ static const char *function_name(const json_t *v) {
     return json_string_value(json_object_get(json_is_object(function) ? function : v, "name"));
 }
 
+enum { TOOLS_MOST = 256 }; /* as params.c has it of "tools" */
+
 /* {"type": "allowed_tools", "mode", "tools"}, in chat with both inside "allowed_tools": only these are
  * told to the model. */
 static bool allowed_tools(struct api_reader *r, const json_t *choice) {
@@ -412,9 +436,14 @@ static bool allowed_tools(struct api_reader *r, const json_t *choice) {
     int rc = 0;
     choice = json_is_object(inner) ? inner : choice;
     list = json_object_get(choice, "tools");
-    mode = json_string_value(json_object_get(choice, "mode"));
     if (kept == NULL)
         return no_memory(r);
+    if (json_array_size(list) > TOOLS_MOST) {
+        json_decref(kept);
+        return bad_field(r, "tool_choice", "allows %zu tools, at most %d", json_array_size(list),
+                         TOOLS_MOST);
+    }
+    mode = json_string_value(json_object_get(choice, "mode"));
     for (i = 0; i < json_array_size(tools); i++) {
         const char *name = function_name(json_array_get(tools, i));
         json_array_foreach(list, k, v) {
@@ -481,7 +510,7 @@ static int set_kwargs(struct api_reader *r) {
 bool chat_document(struct api_reader *r) {
     struct api_call *call = r->call;
     int rc = 0;
-    if (r->reasoning != NULL && chat_assistant(r) == NULL)
+    if ((r->reasoning != NULL && chat_assistant(r) == NULL) || !message_done(r))
         return false;
     if (r->think != THINK_AS_IS)
         rc = json_object_set_new(r->document, "think", json_boolean(r->think == THINK_YES));
@@ -514,33 +543,80 @@ static size_t turn_length(const json_t *messages, size_t at) {
 }
 
 /* One warning for all that were taken, with their number as it is now. */
-static void warn_dropped(struct api_call *call) {
+static void warn_dropped(struct api_call *call, size_t n) {
     char words[80];
-    if (call->n_dropped++ == 0)
+    if (call->n_dropped == 0)
         call->drop_mark = call->warnings.len;
+    call->n_dropped += n;
     call->warnings.len = call->drop_mark;
     snprintf(words, sizeof words, "the oldest %zu turns were dropped: the context is full",
              call->n_dropped);
     api_warn(call, words);
 }
 
+/* About how much of the prompt a message makes: bytes of its texts. */
+static size_t message_bytes(const json_t *message) {
+    const json_t *content = json_object_get(message, "content"), *v;
+    size_t n = 16 + json_string_length(content) +
+               json_string_length(json_object_get(message, "reasoning_content")),
+           i;
+    json_array_foreach(json_object_get(message, "tool_calls"), i, v) {
+        n += 16 + json_string_length(json_object_get(json_object_get(v, "function"), "arguments"));
+    }
+    json_array_foreach(content, i, v) {
+        n += 16 + json_string_length(json_object_get(v, "text"));
+    }
+    return n;
+}
+
+static size_t bytes_between(const json_t *messages, size_t from, size_t to) {
+    size_t n = 0;
+    for (size_t i = from; i < to; i++)
+        n += message_bytes(json_array_get(messages, i));
+    return n;
+}
+
+/* messages without those of from..to-1 */
+static bool cut_messages(struct api_call *call, const json_t *messages, size_t from, size_t to) {
+    json_t *kept = json_array();
+    int rc = kept == NULL;
+    for (size_t i = 0; rc == 0 && i < json_array_size(messages); i++)
+        if (i < from || i >= to)
+            rc = json_array_append(kept, json_array_get(messages, i));
+    for (size_t i = from; rc == 0 && i < to; i++)
+        call->first_image += image_count(json_array_get(messages, i));
+    if (rc == 0)
+        rc = json_object_set(call->document, "messages", kept);
+    json_decref(kept);
+    return rc == 0;
+}
+
 bool api_drop_turn(struct api_call *call) {
-    json_t *messages = json_object_get(call->document, "messages");
-    size_t at = 0;
+    const json_t *messages = json_object_get(call->document, "messages");
+    size_t all = json_array_size(messages), at = 0;
     if (!call->truncate)
         return false;
-    for (; at < json_array_size(messages); at++) {
+    for (; at < all; at++) {
         const char *role = json_string_value(json_object_get(json_array_get(messages, at), "role"));
         if (role != NULL && strcmp(role, "system") != 0 && strcmp(role, "developer") != 0)
             break;
     }
-    size_t n = turn_length(messages, at);
-    if (at + n >= json_array_size(messages))
-        return false; /* the last turn stays */
-    for (size_t i = 0; i < n; i++) {
-        call->first_image += image_count(json_array_get(messages, at));
-        json_array_remove(messages, at);
-    }
-    warn_dropped(call);
-    return document_text(call);
+    /* nine tenths of what is too much at once, then turn by turn: rendering is what costs */
+    size_t end = at, dropped = 0;
+    double share_over = call->over_n > call->over_limit && call->over_n > 0
+                            ? 1.0 - (double)call->over_limit / (double)call->over_n
+                            : 0.0;
+    double target = 0.9 * share_over * (double)bytes_between(messages, 0, all), gone = 0;
+    do {
+        size_t n = turn_length(messages, end);
+        if (end + n >= all)
+            break; /* the last turn stays */
+        gone += (double)bytes_between(messages, end, end + n);
+        end += n;
+        dropped++;
+    } while (gone < target);
+    if (dropped == 0)
+        return false;
+    warn_dropped(call, dropped);
+    return cut_messages(call, messages, at, end) && document_text(call);
 }

@@ -9,7 +9,7 @@ static uint32_t limit_of(const struct api_call *call, uint32_t context) {
     return call->num_ctx > 0 && call->num_ctx < context ? call->num_ctx : context;
 }
 
-bool api_fit(const struct api_call *call, size_t n, uint32_t context, struct api_error *e) {
+bool api_fit(struct api_call *call, size_t n, uint32_t context, struct api_error *e) {
     uint32_t limit = limit_of(call, context);
     bool writes = call->op == API_GENERATE && !call->score_only;
     if (n + writes <= limit)
@@ -17,7 +17,8 @@ bool api_fit(const struct api_call *call, size_t n, uint32_t context, struct api
     api_fail(e, 400, "context_length_exceeded", call->document != NULL ? "messages" : "prompt",
              "the prompt has %zu tokens, the context holds %u%s; nothing was dropped", n, limit,
              n <= limit ? " and one has to be left for the answer" : "");
-    e->n_prompt = n;
+    e->n_prompt = call->over_n = n;
+    call->over_limit = limit;
     e->n_context = limit;
     return false;
 }

@@ -526,6 +526,8 @@ bool api_read(const struct api_route *route, const char *name, const char *body,
     r.document = json_object();
     r.held = json_array();
     bool ok = r.document != NULL && r.held != NULL ? route->read(&r) : no_memory(&r);
+    buf_free(&r.joints[0].text); /* of a request that was refused */
+    buf_free(&r.joints[1].text);
     json_decref(r.document);
     json_decref(r.held);
     json_decref(r.reasoning);

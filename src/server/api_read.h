@@ -11,9 +11,16 @@
 
 enum api_thinking { THINK_AS_IS, THINK_NO, THINK_YES };
 
+/* Text that is being added to a message: many blocks become one string in linear time. */
+struct api_joint {
+    json_t *message; /* NULL: none */
+    const char *key;
+    struct buf text;
+};
 struct api_reader {
-    const char *name;   /* what stood in the place of the path's star, or NULL */
-    const json_t *body; /* an object; empty where there is none */
+    struct api_joint joints[2]; /* of "content", and of reasoning */
+    const char *name;           /* what stood in the place of the path's star, or NULL */
+    const json_t *body;         /* an object; empty where there is none */
     struct params params;
     struct api_call *call;
     struct api_error *error;
@@ -97,7 +104,8 @@ bool chat_add_result(struct api_reader *r, const char *id, const char *name, jso
 /* Text of a content: a string, or parts of which all are text. New string; NULL: error filled. */
 /* Text, or an array of parts where there are images. */
 json_t *content_text(struct api_reader *r, const json_t *content, const char *name);
-/* Joins text to the content of a message, behind a blank line; text is taken. */
+/* Joins text to the content of a message, behind a blank line; text is taken. It is there after the next
+ * message_done. */
 /* ---- api_images.c ---- */
 bool image_is_part(const char *type);
 /* Keeps the bytes of a part, and appends {"type":"image"}. */
@@ -107,6 +115,7 @@ json_t *image_content(struct api_reader *r, const json_t *images, json_t *text, 
 size_t image_count(const json_t *message);
 
 bool message_append(struct api_reader *r, json_t *message, const char *key, json_t *text);
+bool message_done(struct api_reader *r);
 /* Prompt 0 is the document. */
 bool chat_document(struct api_reader *r);
 bool document_text(struct api_call *call);

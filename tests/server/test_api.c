@@ -777,6 +777,58 @@ static void test_drop(void **state) {
     api_call_free(&call);
 }
 
+/* Far too long: about what is too much goes at once, images with their turns. Near the end one by one. */
+static void test_drop_many(void **state) {
+    struct api_call call;
+    struct api_error e;
+    struct buf b;
+    size_t rounds = 0;
+    (void)state;
+    buf_init(&b, NULL, 1 << 20);
+    buf_puts(&b, "{\"truncate\":true,\"messages\":[");
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&b, "{\"role\":\"user\",\"content\":\"turn %d\"%s},", i,
+                   i < 2 ? ",\"images\":[\"QUJD\"]" : "");
+    buf_puts(&b, "{\"role\":\"user\",\"content\":\"last\"}]}");
+    read_ok(&call, "/api/chat", b.data);
+    assert_int_equal(call.n_images, 2);
+    while (!api_fit(&call, 10 * (1001 - call.n_dropped), 1024, &e)) {
+        assert_true(api_drop_turn(&call));
+        rounds++;
+    }
+    assert_in_range(call.n_dropped, 899, 903); /* 102 turns of ten tokens fit; not many more went */
+    assert_in_range(rounds, 2, 12);
+    assert_int_equal(call.first_image, 2);
+    assert_non_null(strstr(call.prompts[0].text, "\"last\""));
+    api_call_free(&call);
+    buf_free(&b);
+}
+
+/* Many blocks of one message become one text in linear time: quadratic would take minutes here. */
+static void test_many_blocks(void **state) {
+    enum { BLOCKS = 300000 };
+    static const char *const heads[] = {
+        "{\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":[",
+        "{\"max_tokens\":9,\"messages\":[{\"role\":\"assistant\",\"content\":["
+    };
+    (void)state;
+    for (size_t h = 0; h < ARRAY_LEN(heads); h++) {
+        struct api_call call;
+        struct buf b;
+        buf_init(&b, NULL, 1 << 26);
+        buf_puts(&b, heads[h]);
+        for (int i = 0; i < BLOCKS; i++)
+            buf_puts(&b, h == 1 && i % 2 == 1 ? "{\"type\":\"thinking\",\"thinking\":\"y\"},"
+                                              : "{\"type\":\"text\",\"text\":\"x\"},");
+        b.len--;
+        buf_puts(&b, "]}]}");
+        read_ok(&call, "/v1/messages", b.data);
+        assert_true(call.prompts[0].n > (size_t)BLOCKS * 5);
+        api_call_free(&call);
+        buf_free(&b);
+    }
+}
+
 /* Errors of the library and their bodies in every dialect. */
 static void test_errors(void **state) {
     static const char *const want[] = {
@@ -997,16 +1049,12 @@ static void test_base64(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_page),
-        cmocka_unit_test(test_base64),
-        cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_routes),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_fit),
-        cmocka_unit_test(test_drop),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_refused_memory),
+        cmocka_unit_test(test_page),        cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_cases),       cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_options),     cmocka_unit_test(test_fit),
+        cmocka_unit_test(test_drop),        cmocka_unit_test(test_drop_many),
+        cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_refused_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
