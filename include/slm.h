@@ -653,6 +653,16 @@ SLM_API slm_err slm_classify(slm_session *session, const char *request, size_t n
                              size_t n_labels, const slm_classify_options *options, double *logprob,
                              double *probability, slm_result *result, slm_why *why);
 
+/* The same for requests [n_requests, 1 to 1024] that begin alike: logprob and probability are double
+ * [n_requests][n_labels], with the bits that slm_classify gives to each. What they begin with is evaluated once,
+ * the rest of them and their labels beside each other, so that the weights are read less often. The session
+ * holds the common beginning afterwards. result counts all of them. All or nothing: when one of them fails,
+ * so does the call. Room for all of them at once makes it fast; with less it goes on in smaller groups. */
+SLM_API slm_err slm_classify_many(slm_session *session, const char *const *requests, const size_t *sizes,
+                                  size_t n_requests, const char *const *labels, size_t n_labels,
+                                  const slm_classify_options *options, double *logprob, double *probability,
+                                  slm_result *result, slm_why *why);
+
 /* ------------------------------------------------------------------ batch: many sequences */
 
 /* A batch answers many requests at once: each step takes one pass through the model with the next

@@ -17,6 +17,8 @@ struct branch_node {
     int32_t id;
     uint32_t parent, child, next; /* nodes; the root, which stands for the sequence, is 0 */
     uint32_t depth;               /* ids after the sequence; of the root 0 */
+    bool asked;                   /* the logits behind it are looked at */
+    bool given;                   /* it was added as part of a prompt */
     double logprob;               /* of id after the ids before it; of the root 0 */
     double end;                   /* log-probability that the turn ends behind id (any stop id); of
                                      a model without stop ids 0 */
@@ -27,20 +29,24 @@ struct branches {
     size_t n, room;
     bool
         open; /* continuations need not end: nodes that nothing follows are not evaluated, their end is 0 */
-    size_t passes, rows; /* that branches_score took */
+    size_t passes, rows; /* that branches_score took; rows of given ids are not counted */
 };
 
 slm_err branches_init(struct branches *b, const struct slm_hooks *h, slm_why *why);
 void branches_free(struct branches *b); /* also one of zeros */
-/* Adds a continuation [n >= 1]; *leaf is the node of its last id. *twice: it was there before. */
-slm_err branches_add(struct branches *b, const int32_t *ids, size_t n, uint32_t *leaf, bool *twice,
-                     slm_why *why);
-/* Fills in logprob and end of every node, or as `open` says. q is evaluated, with logits, and has room for the longest
+/* Adds ids [n >= 1] behind node `at` (0: behind the sequence); *leaf is the node of the last one. *twice (may
+ * be NULL): it was there before. given: they are part of a prompt, nothing is asked behind them but the
+ * last one. */
+slm_err branches_add(struct branches *b, uint32_t at, const int32_t *ids, size_t n, bool given,
+                     uint32_t *leaf, bool *twice, slm_why *why);
+/* Fills in logprob and end of every node that is asked about, or as `open` says. q is evaluated, with logits
+ * where the root is asked about, and has room for the longest
  * continuation; it holds the same ids afterwards, but its logits are gone. Errors as forward_run.
- * Cost: one row of a pass for each node that is evaluated; as many rows in a pass as the runner keeps logits of, and as
- * there are free pages for. Memory for the tree alone is taken. */
+ * Cost: one row of a pass for each node that is evaluated; in a pass as many as the runner keeps logits of,
+ * `chunk` of those that are given, and as there are free pages for. Memory for the tree alone is taken. */
 slm_err branches_score(struct branches *b, struct sequence *q, slm_why *why);
-/* log-probability of a continuation: of all its ids, and of the end of the turn behind them. */
-double branches_sum(const struct branches *b, uint32_t leaf);
+/* log-probability of what leads from node `from` to a leaf: of all its ids, and of the end of the turn
+ * behind them. */
+double branches_sum(const struct branches *b, uint32_t from, uint32_t leaf);
 
 #endif

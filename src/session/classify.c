@@ -20,6 +20,7 @@
 #include "session/branches.h"
 
 #define LABELS_MAX 4096
+#define REQUESTS_MAX 1024
 #define TAIL_MAX 64 /* ids of the prompt that a label is encoded behind */
 
 slm_classify_options slm_classify_default(void) {
@@ -80,6 +81,8 @@ static slm_err take_ids(const slm_engine *e, const slm_prompt *made, struct prom
         return fail_nomem(why, "prompt", i.n * sizeof *p->ids);
     memcpy(p->ids, i.ids, i.n * sizeof *p->ids);
     p->n = i.n;
+    if (p->n == 0)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the request has an empty prompt");
     return i.in_thinking && e->think_close >= 0 ? close_thinking(e, p, why) : SLM_OK;
 }
 
@@ -159,8 +162,10 @@ static slm_err label_ids(const struct context *c, const char *label, int32_t **i
     return tokenizer_encode(c->e->tokenizer, pieces + 1, 1, 0, ids, n, why);
 }
 
-static slm_err add_labels(const slm_engine *e, const struct prompt *p, const char *const *labels,
-                          size_t n_labels, struct branches *b, uint32_t *leaves, slm_why *why) {
+/* The labels behind node `from`, where a prompt ends. leaves [n_labels]. */
+static slm_err add_labels(const slm_engine *e, const struct prompt *p, uint32_t from,
+                          const char *const *labels, size_t n_labels, struct branches *b,
+                          uint32_t *leaves, slm_why *why) {
     struct context c = { .e = e, .prompt = p };
     slm_err err;
     buf_init(&c.tail, &e->hooks, (size_t)1 << 20);
@@ -175,7 +180,7 @@ static slm_err add_labels(const slm_engine *e, const struct prompt *p, const cha
             goto out;
         }
         if (n > 0)
-            err = branches_add(b, ids, n, &leaves[i], &twice, why);
+            err = branches_add(b, from, ids, n, false, &leaves[i], &twice, why);
         mem_free(&e->hooks, ids);
         if (err != SLM_OK)
             goto out;
@@ -217,13 +222,15 @@ static unsigned asks_end(const struct branches *b, uint32_t leaf) {
     return !b->open || b->nodes[leaf].child != BRANCH_NONE;
 }
 
-static void give_scores(const struct branches *b, const uint32_t *leaves, size_t n,
+/* What one request gets: its prompt ends at node `from`. logprob, probability [n]; work [n]. */
+static void give_scores(const struct branches *b, uint32_t from, const uint32_t *leaves, size_t n,
                         const slm_classify_options *o, double *logprob, double *probability,
                         double *work) {
     for (size_t i = 0; i < n; i++) {
-        double score = branches_sum(b, leaves[i]);
+        double score = branches_sum(b, from, leaves[i]);
         if (o->by_length)
-            score /= (double)(b->nodes[leaves[i]].depth + asks_end(b, leaves[i]));
+            score /=
+                (double)(b->nodes[leaves[i]].depth - b->nodes[from].depth + asks_end(b, leaves[i]));
         if (logprob != NULL)
             logprob[i] = score;
         if (probability != NULL)
@@ -256,23 +263,28 @@ static slm_err take_options(slm_classify_options *o, const slm_classify_options 
     return SLM_OK;
 }
 
-/* The prompt into the session, with room and rope factors for the longest label behind it. */
-static slm_err hold_prompt(slm_session *s, const struct prompt *p, const struct branches *b,
-                           slm_result *r, slm_why *why) {
-    struct sequence *q = &s->sequence;
-    size_t longest = 0, context = s->runner.shape.context;
+static size_t depth_of(const struct branches *b) {
+    size_t longest = 0;
     for (size_t i = 0; i < b->n; i++)
         longest = b->nodes[i].depth > longest ? b->nodes[i].depth : longest;
-    r->prompt_tokens = p->n;
-    if (p->n > context || longest > context - p->n)
+    return longest;
+}
+
+/* The first n ids of a prompt into the session, with room and rope factors for the longest way through
+ * the tree behind them. */
+static slm_err hold_prompt(slm_session *s, const struct prompt *p, size_t n,
+                           const struct branches *b, slm_result *r, slm_why *why) {
+    struct sequence *q = &s->sequence;
+    size_t longest = depth_of(b), context = s->runner.shape.context;
+    if (n > context || longest > context - n)
         return fail(why, SLM_E_CONTEXT, SLM_NO_OFFSET,
                     "the prompt and its longest label have %zu tokens, the context holds %zu; "
                     "nothing was dropped",
-                    p->n + longest, context);
+                    n + longest, context);
     size_t expect = q->expect;
-    q->expect = p->n + longest > expect ? p->n + longest : expect;
+    q->expect = n + longest > expect ? n + longest : expect;
     q->reevaluated = 0;
-    slm_err err = session_sync(s, p->ids, p->n, &r->reused_tokens, NULL, NULL, why);
+    slm_err err = session_sync(s, p->ids, n, &r->reused_tokens, NULL, NULL, why);
     q->expect = expect;
     r->reevaluated_tokens = q->reevaluated;
     r->disk_tokens = q->note.from_disk;
@@ -280,49 +292,152 @@ static slm_err hold_prompt(slm_session *s, const struct prompt *p, const struct 
     return err;
 }
 
-static slm_err classify(slm_session *s, const struct prompt *p, const char *const *labels,
-                        size_t n_labels, const slm_classify_options *o, double *logprob,
-                        double *probability, slm_result *r, slm_why *why) {
+/* How many ids all prompts begin with; of several, each has one more at least. */
+static size_t common_ids(const struct prompt *p, size_t n) {
+    size_t same = p[0].n - (n > 1);
+    for (size_t i = 1; i < n; i++) {
+        size_t k = 0, most = p[i].n - 1 < same ? p[i].n - 1 : same;
+        while (k < most && p[i].ids[k] == p[0].ids[k])
+            k++;
+        same = k;
+    }
+    return same;
+}
+
+struct asking {
+    const struct prompt *prompts; /* [n] */
+    size_t n;
+    const char *const *labels; /* [n_labels] */
+    size_t n_labels;
+    const slm_classify_options *o;
+    double *logprob, *probability; /* [n][n_labels], or NULL */
+};
+
+/* The tree: what each prompt has behind the first `same` ids, and the labels behind that. */
+static slm_err build(const slm_engine *e, const struct asking *a, size_t same, struct branches *b,
+                     uint32_t *ends, uint32_t *leaves, slm_why *why) {
+    b->open = a->o->beginnings;
+    for (size_t i = 0; i < a->n; i++) {
+        const struct prompt *p = &a->prompts[i];
+        ends[i] = 0;
+        if (p->n > same)
+            TRY(branches_add(b, 0, p->ids + same, p->n - same, true, &ends[i], NULL, why));
+        TRY(add_labels(e, p, ends[i], a->labels, a->n_labels, b, leaves + i * a->n_labels, why));
+    }
+    return SLM_OK;
+}
+
+static slm_err classify(slm_session *s, const struct asking *a, slm_result *r, slm_why *why);
+
+/* A model with two sets of rope factors takes those of a sequence's own length, so requests that need
+ * not be of one kind share no keys. */
+static bool mixes_ropes(const slm_engine *e, size_t length) {
+    const struct model *m = &e->facts.m;
+    return m->rope.kind == ROPE_LONG && length > m->rope.original_context;
+}
+
+static slm_err classify_each(slm_session *s, const struct asking *a, slm_result *r, slm_why *why) {
+    slm_result sum = { .size = sizeof sum, .sampling = r->sampling };
+    for (size_t i = 0; i < a->n; i++) {
+        struct asking one = *a;
+        size_t at = i * a->n_labels;
+        one.prompts = &a->prompts[i];
+        one.n = 1;
+        one.logprob = a->logprob != NULL ? a->logprob + at : NULL;
+        one.probability = a->probability != NULL ? a->probability + at : NULL;
+        *r = (slm_result){ .size = sizeof *r, .sampling = sum.sampling };
+        TRY(classify(s, &one, r, why));
+        sum.prompt_tokens += r->prompt_tokens;
+        sum.reused_tokens += r->reused_tokens;
+        sum.output_tokens += r->output_tokens;
+        sum.reevaluated_tokens += r->reevaluated_tokens;
+        sum.disk_tokens += r->disk_tokens;
+        sum.prefill_ns += r->prefill_ns;
+        sum.decode_ns += r->decode_ns;
+    }
+    *r = sum;
+    return SLM_OK;
+}
+
+static slm_err classify(slm_session *s, const struct asking *a, slm_result *r, slm_why *why) {
     const slm_engine *e = s->runner.engine;
-    struct branches b;
+    struct branches b = { 0 };
     slm_err err;
+    size_t same = common_ids(a->prompts, a->n), k = a->n_labels;
     uint64_t start = clock_ns();
-    uint32_t *leaves = mem_alloc(&e->hooks, n_labels, sizeof *leaves);
-    double *work = mem_alloc(&e->hooks, n_labels, sizeof *work);
+    uint32_t *leaves = mem_alloc(&e->hooks, a->n * k, sizeof *leaves),
+             *ends = mem_alloc(&e->hooks, a->n, sizeof *ends);
+    double *work = mem_alloc(&e->hooks, k, sizeof *work);
     TRY_OUT(branches_init(&b, &e->hooks, why));
-    b.open = o->beginnings;
-    if (leaves == NULL || work == NULL)
-        TRY_OUT(fail_nomem(why, "labels", n_labels * sizeof *work));
-    TRY_OUT(add_labels(e, p, labels, n_labels, &b, leaves, why));
-    TRY_OUT(hold_prompt(s, p, &b, r, why));
+    if (leaves == NULL || ends == NULL || work == NULL)
+        TRY_OUT(fail_nomem(why, "labels", a->n * k * sizeof *leaves));
+    if (same == 0)
+        TRY_OUT(fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the prompts have no beginning in common"));
+    for (size_t i = 0; i < a->n; i++)
+        r->prompt_tokens += a->prompts[i].n;
+    TRY_OUT(build(e, a, same, &b, ends, leaves, why));
+    if (a->n > 1 && mixes_ropes(e, same + depth_of(&b))) {
+        err = classify_each(s, a, r, why);
+        goto out;
+    }
+    TRY_OUT(hold_prompt(s, &a->prompts[0], same, &b, r, why));
+    r->reused_tokens += (a->n - 1) * same;
     r->prefill_ns = clock_ns() - start;
     TRY_OUT(branches_score(&b, &s->sequence, why));
-    give_scores(&b, leaves, n_labels, o, logprob, probability, work);
+    for (size_t i = 0; i < a->n; i++)
+        give_scores(&b, ends[i], leaves + i * k, k, a->o,
+                    a->logprob != NULL ? a->logprob + i * k : NULL,
+                    a->probability != NULL ? a->probability + i * k : NULL, work);
     r->output_tokens = b.rows;
     r->decode_ns = clock_ns() - start - r->prefill_ns;
 out:
     branches_free(&b);
     mem_free(&e->hooks, work);
+    mem_free(&e->hooks, ends);
     mem_free(&e->hooks, leaves);
+    return err;
+}
+
+slm_err slm_classify_many(slm_session *s, const char *const *requests, const size_t *sizes,
+                          size_t n, const char *const *labels, size_t n_labels,
+                          const slm_classify_options *options, double *logprob, double *probability,
+                          slm_result *result, slm_why *why) {
+    const slm_engine *e = s->runner.engine;
+    slm_result r = { .size = sizeof r, .sampling = slm_sampling_default() };
+    slm_classify_options o;
+    slm_err err = SLM_OK;
+    TRY(take_options(&o, options, labels, n_labels, why));
+    if (result != NULL && result_give(result, &r, sizeof r) != SLM_OK)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the size of slm_result is not set: %zu",
+                    result->size);
+    if (n == 0 || n > REQUESTS_MAX)
+        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "%zu requests, allowed are 1 to %d", n,
+                    REQUESTS_MAX);
+    struct prompt *prompts = mem_zalloc(&e->hooks, n, sizeof *prompts);
+    if (prompts == NULL)
+        return fail_nomem(why, "prompts", n * sizeof *prompts);
+    for (size_t i = 0; i < n && err == SLM_OK; i++)
+        err = make_prompt(e, requests[i], sizes[i], &o, &prompts[i], why);
+    const struct asking a = { .prompts = prompts,
+                              .n = n,
+                              .labels = labels,
+                              .n_labels = n_labels,
+                              .o = &o,
+                              .logprob = logprob,
+                              .probability = probability };
+    if (err == SLM_OK)
+        err = classify(s, &a, &r, why);
+    for (size_t i = 0; i < n; i++)
+        mem_free(&e->hooks, prompts[i].ids);
+    mem_free(&e->hooks, prompts);
+    if (result != NULL)
+        result_give(result, &r, sizeof r);
     return err;
 }
 
 slm_err slm_classify(slm_session *s, const char *request, size_t n, const char *const *labels,
                      size_t n_labels, const slm_classify_options *options, double *logprob,
                      double *probability, slm_result *result, slm_why *why) {
-    const slm_engine *e = s->runner.engine;
-    slm_result r = { .size = sizeof r, .sampling = slm_sampling_default() };
-    slm_classify_options o;
-    struct prompt p = { 0 };
-    TRY(take_options(&o, options, labels, n_labels, why));
-    if (result != NULL && result_give(result, &r, sizeof r) != SLM_OK)
-        return fail(why, SLM_E_ARG, SLM_NO_OFFSET, "the size of slm_result is not set: %zu",
-                    result->size);
-    slm_err err = make_prompt(e, request, n, &o, &p, why);
-    if (err == SLM_OK)
-        err = classify(s, &p, labels, n_labels, &o, logprob, probability, &r, why);
-    mem_free(&e->hooks, p.ids);
-    if (result != NULL)
-        result_give(result, &r, sizeof r);
-    return err;
+    return slm_classify_many(s, &request, &n, 1, labels, n_labels, options, logprob, probability,
+                             result, why);
 }

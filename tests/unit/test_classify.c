@@ -272,6 +272,54 @@ static void beginnings(void **state) {
     }
 }
 
+/* Many at once give each the bits that it has alone, with room for all of them or for none; also
+ * twice the same, and one that is longer than a chunk. */
+static void many_at_once(void **state) {
+    (void)state;
+    static const char longer[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"Classify the sentiment of this text as "
+        "positive, negative: It rained. It rained again. Then it stopped for a while.\"}]}";
+    static const char brief[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"Good?\"}]}";
+    const char *const requests[7] = { PLAIN, OTHER, SHORT, PLAIN, longer, SHORT, brief };
+    size_t sizes[7];
+    for (size_t i = 0; i < 7; i++)
+        sizes[i] = strlen(requests[i]);
+    for (size_t m = 0; m < ARRAY_LEN(models); m++) {
+        slm_engine *e = ask_engine(models[m], NULL);
+        double l[7][LABELS], p[7][LABELS], lone[LABELS], p_lone[LABELS];
+        static const struct {
+            uint32_t context, chunk, guesses;
+        } shapes[] = { { 512, 256, 7 }, { 512, 16, 15 }, { 256, 7, 1 }, { 160, 64, 7 } };
+        for (size_t k = 0; k < ARRAY_LEN(shapes); k++)
+            for (int beginnings = 0; beginnings < 2; beginnings++) {
+                slm_session *s = open_session(e, shapes[k].context, shapes[k].chunk,
+                                              shapes[k].guesses, 1 + k % 2);
+                slm_classify_options o = slm_classify_default();
+                slm_result r = { .size = sizeof r }, one = r;
+                size_t prompts = 0;
+                o.beginnings = beginnings;
+                for (int turn = 0; turn < 2; turn++)
+                    assert_int_equal(slm_classify_many(s, requests, sizes, 7, labels, LABELS, &o,
+                                                       l[0], p[0], &r, NULL),
+                                     SLM_OK);
+                for (size_t i = 0; i < 7; i++) {
+                    assert_int_equal(slm_classify(s, requests[i], sizes[i], labels, LABELS, &o,
+                                                  lone, p_lone, &one, NULL),
+                                     SLM_OK);
+                    assert_memory_equal(l[i], lone, sizeof lone);
+                    assert_memory_equal(p[i], p_lone, sizeof p_lone);
+                    prompts += one.prompt_tokens;
+                }
+                assert_int_equal(r.prompt_tokens, prompts);
+                /* two were there before, unless each was asked alone */
+                assert_true(r.output_tokens == 5 * one.output_tokens ||
+                            r.output_tokens == 7 * one.output_tokens);
+                slm_session_close(s);
+            }
+        slm_engine_close(e);
+    }
+}
+
 /* Trained weights answer as they were trained to. */
 static void decides(void **state) {
     (void)state;
@@ -427,13 +475,42 @@ static void out_of_memory(void **state) {
     }
 }
 
+static void many_out_of_memory(void **state) {
+    (void)state;
+    struct test_hooks t;
+    const char *const requests[2] = { PLAIN, OTHER };
+    const size_t sizes[2] = { strlen(PLAIN), strlen(OTHER) };
+    double got[2][LABELS];
+    slm_why why;
+    slm_err err = SLM_E_NOMEM;
+    for (size_t k = 1; err != SLM_OK; k++) {
+        test_hooks_init(&t, 0);
+        slm_engine *e = ask_engine("qwen3-0.6b", &t.hooks);
+        slm_session *s = open_session(e, 512, 16, 7, 1);
+        t.fail_at = t.requests + k;
+        err = slm_classify_many(s, requests, sizes, 2, labels, LABELS, NULL, got[0], NULL, NULL,
+                                &why);
+        if (t.failed)
+            assert_int_equal(err, SLM_E_NOMEM);
+        slm_session_close(s);
+        slm_engine_close(e);
+        assert_int_equal(t.live, 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_model),     cmocka_unit_test(no_room_for_forks),
-        cmocka_unit_test(order_of_labels), cmocka_unit_test(decides),
-        cmocka_unit_test(beginnings),      cmocka_unit_test(length_temperature_bias),
-        cmocka_unit_test(refusals),        cmocka_unit_test(session_goes_on),
+        cmocka_unit_test(every_model),
+        cmocka_unit_test(no_room_for_forks),
+        cmocka_unit_test(order_of_labels),
+        cmocka_unit_test(decides),
+        cmocka_unit_test(beginnings),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(length_temperature_bias),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(session_goes_on),
         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(many_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
