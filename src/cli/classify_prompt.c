@@ -207,15 +207,27 @@ int decision_prompt(struct decision *d) {
 
 /* ------------------------------------------------------------------ asking */
 
-slm_err decision_ask(struct decision *d, const char *text, size_t n, slm_why *why) {
+/* The row's text between the template's halves; of a picture, itself and then the halves. */
+static json_t *content_of(const struct decision *d, const char *text, size_t n) {
+    const char *before = d->before != NULL ? d->before : "",
+               *after = d->after != NULL ? d->after : "";
+    char *words = d->pictures ? text_printf("%s%s", before, after)
+                              : text_printf("%s%.*s%s", before, (int)n, text, after);
+    json_t *content = keep_json(json_string(words));
+    if (d->pictures)
+        content = keep_json(
+            json_pack("[{s:s}, {s:s, s:o}]", "type", "image", "type", "text", "text", content));
+    free(words);
+    return content;
+}
+
+static slm_err ask(struct decision *d, const char *text, size_t n, slm_why *why) {
     json_t *messages = keep_json(json_array());
-    char *content = text_printf("%s%.*s%s", d->before != NULL ? d->before : "", (int)n, text,
-                                d->after != NULL ? d->after : "");
     if (d->system[0] != '\0')
         json_array_append_new(
             messages, keep_json(json_pack("{s:s, s:s}", "role", "system", "content", d->system)));
-    json_array_append_new(messages,
-                          keep_json(json_pack("{s:s, s:s}", "role", "user", "content", content)));
+    json_array_append_new(messages, keep_json(json_pack("{s:s, s:o}", "role", "user", "content",
+                                                        content_of(d, text, n))));
     json_t *request = keep_json(json_pack("{s:o}", "messages", messages));
     char *body = keep(json_dumps(request, JSON_COMPACT));
     d->result = (slm_result){ .size = sizeof d->result };
@@ -223,7 +235,23 @@ slm_err decision_ask(struct decision *d, const char *text, size_t n, slm_why *wh
                                d->n, &d->o, d->logprob, d->p, &d->result, why);
     free(body);
     json_decref(request);
-    free(content);
+    return err;
+}
+
+slm_err decision_ask(struct decision *d, const char *text, size_t n, slm_why *why) {
+    slm_image *image;
+    if (!d->pictures)
+        return ask(d, text, n, why);
+    char *path = text_printf("%.*s", (int)n, text);
+    slm_err err = open_picture(d->cli, &d->model, path, &d->shown, &image, why);
+    free(path);
+    TRY(err);
+    d->o.render.images = (const slm_image *const *)&image;
+    d->o.render.n_images = 1;
+    err = ask(d, NULL, 0, why);
+    slm_image_close(image);
+    d->o.render.images = NULL;
+    d->o.render.n_images = 0;
     return err;
 }
 

@@ -336,6 +336,11 @@ struct shown {
 };
 /* Decodes a file and lets the model see it: appended to the list. Exit code after a report. */
 int show_picture(struct cli *c, const struct loaded *m, const char *path, struct shown *s);
+/* The same with an error instead of a report; s is for the progress. *image is owned. */
+slm_err open_picture(struct cli *c, const struct loaded *m, const char *path, struct shown *s,
+                     slm_image **image, slm_why *why);
+/* Reports a model that does not see. Exit code. */
+int picture_check(struct cli *c, const struct loaded *m);
 /* All of --image, and of --pixels. */
 int show_given(struct cli *c, const struct loaded *m, struct shown *s);
 /* An array: how many views and tokens each takes, whether it was known already, or the time it took. */

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/utf8.h"
@@ -200,9 +202,63 @@ static int each_row(struct decision *d, struct rows *r, struct rows_out *w, stru
     return code;
 }
 
+/* ------------------------------------------------------------------ pictures */
+
+/* What the names after MODEL are: pictures when the first one is a file of a known kind. */
+static bool names_pictures(const char *path) {
+    static const char *const kinds[] = { ".jpg", ".jpeg", ".png", ".webp" };
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot != NULL && i < ARRAY_LEN(kinds); i++)
+        if (strcasecmp(dot, kinds[i]) == 0)
+            return access(path, F_OK) == 0;
+    return false;
+}
+
+/* A record for each; one that cannot be read is a record with an error. */
+static int classify_pictures(struct decision *d) {
+    struct cli *c = d->cli;
+    size_t failed = 0, n = c->options.n_args - 1;
+    struct pace pace;
+    int code = EXIT_DONE;
+    pace_start(&pace, c, "classify");
+    for (size_t i = 0; i < n && code == EXIT_DONE && !interrupted(); i++) {
+        const char *path = c->options.args[i + 1];
+        struct row row = { .number = i + 1, .id = json_string(path) };
+        struct buf line;
+        slm_why why;
+        slm_err err = decision_ask(d, path, strlen(path), &why);
+        if (err != SLM_OK && ends_all(err)) {
+            code = report_error(c, AT_WORK, err, &why, NULL);
+        } else {
+            buf_init(&line, NULL, LINE_MOST);
+            if (err == SLM_OK)
+                record_json(&line, d, &row);
+            else
+                record_error(&line, &row, err, &why);
+            buf_puts(&line, "}\n");
+            if (line.err != SLM_OK || !out_write(&c->out, line.data, line.len))
+                code = EXIT_COULD_NOT;
+            out_flush(&c->out);
+            buf_free(&line);
+        }
+        failed += err != SLM_OK;
+        pace.rows++;
+        pace_step(&pace, pace.rows, n);
+        json_decref(row.id);
+    }
+    pace_end(&pace);
+    if (code == EXIT_DONE && interrupted())
+        return EXIT_INTERRUPTED;
+    return code == EXIT_DONE && failed > 0 ? EXIT_COULD_NOT : code;
+}
+
+/* ------------------------------------------------------------------ a stream of rows */
+
 /* What every row would fail for; it also evaluates what all rows begin with. */
 static int try_once(struct decision *d) {
     slm_why why;
+    if (d->pictures)
+        return EXIT_DONE; /* each has its own, and takes long */
     slm_err err = decision_ask(d, "?", 1, &why);
     return err == SLM_OK ? EXIT_DONE
                          : report_answer(d->cli, &d->model, err, &why, d->result.prompt_tokens);
@@ -278,6 +334,10 @@ int cmd_classify(struct cli *c) {
         code = decision_labels(&d);
     if (code == EXIT_DONE)
         code = model_open(c, c->options.args[0], SLM_ALL, SLM_ALL, &d.model);
+    d.pictures = opt_set(c, OPT_ROW_PICTURES) ||
+                 (c->options.n_args > 1 && names_pictures(c->options.args[1]));
+    if (code == EXIT_DONE && d.pictures)
+        code = picture_check(c, &d.model);
     if (code == EXIT_DONE)
         code = decision_prompt(&d);
     if (code == EXIT_DONE && opt_set(c, OPT_CALIBRATION))
@@ -293,6 +353,8 @@ int cmd_classify(struct cli *c) {
             code = classify_evaluate(&d, opt_text(c, OPT_EVALUATE));
         else if (input != NULL)
             code = classify_rows(&d, input);
+        else if (d.pictures && (c->options.n_args > 2 || c->json))
+            code = classify_pictures(&d);
         else
             code = classify_text(&d);
         signals_watch(NULL);

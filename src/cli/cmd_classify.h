@@ -18,6 +18,8 @@ struct decision {
     slm_result result;   /* of the last row */
     char settings[33];   /* hash of model, labels and prompt: what a calibration belongs to */
     bool calibrated;
+    bool pictures; /* the text of a row is the name of a picture */
+    struct shown shown; /* for the progress of pictures */
 };
 
 /* classify_prompt.c */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "cli/cli.h"
 #include "picture/picture.h"
 
@@ -97,45 +98,64 @@ static int report_blind(struct cli *c, const struct loaded *m) {
     return report(c, EXIT_COULD_NOT, "E_STATE", ways, "%s does not see pictures", model_title(m));
 }
 
-static char *read_picture(struct cli *c, const char *path, size_t *n, int *code) {
-    char *data = read_path(path, PICTURE_FILE_MOST, n);
-    if (!data)
-        *code = report(c, EXIT_COULD_NOT, errno == EFBIG ? "E_BUDGET" : "E_IO", NULL,
-                       "cannot read the picture %s: %s", path, strerror(errno));
-    return data;
+static slm_err read_picture(const char *path, char **data, size_t *n, slm_why *why) {
+    *data = read_path(path, PICTURE_FILE_MOST, n);
+    if (*data)
+        return SLM_OK;
+    *why = (slm_why){ .code = errno == EFBIG ? SLM_E_BUDGET : SLM_E_IO, .offset = SLM_NO_OFFSET };
+    snprintf(why->message, sizeof why->message, "cannot read the picture %.300s: %s", path,
+             strerror(errno));
+    return why->code;
 }
 
-int show_picture(struct cli *c, const struct loaded *m, const char *path, struct shown *s) {
+/* The file's name before what is wrong with it. */
+static slm_err of_file(const char *path, slm_why *why) {
+    char message[sizeof why->message];
+    snprintf(message, sizeof message, "%.200s: %.300s", path, why->message);
+    memcpy(why->message, message, sizeof message);
+    return why->code;
+}
+
+slm_err open_picture(struct cli *c, const struct loaded *m, const char *path, struct shown *s,
+                     slm_image **image, slm_why *why) {
     struct picture_options how = { .ignore_exif = opt_set(c, OPT_NO_EXIF) };
     struct picture_rgb rgb;
-    slm_image *image;
-    slm_why why;
+    char *data;
     size_t n;
-    int code = EXIT_DONE;
-    if (!m->info.has_vision || slm_image_side(m->engine, NULL) == 0)
-        return report_blind(c, m);
-    char *data = read_picture(c, path, &n, &code);
-    if (!data)
-        return code;
-    slm_err err = picture_decode(data, n, &how, &rgb, &why);
+    TRY(read_picture(path, &data, &n, why));
+    slm_err err = picture_decode(data, n, &how, &rgb, why);
     free(data);
     if (err != SLM_OK)
-        return report(c, EXIT_FILE_REFUSED, slm_err_name(err), NULL, "%s: %s", path, why.message);
+        return of_file(path, why);
     const slm_picture p = { .size = sizeof p,
                             .rgb = rgb.data,
                             .width = rgb.width,
                             .height = rgb.height,
                             .pan_scan = opt_set(c, OPT_PAN_SCAN) };
     slm_image_options o = image_options(c, s);
-    err = slm_image_open(m->engine, &p, &o, &image, &why);
+    err = slm_image_open(m->engine, &p, &o, image, why);
     progress_end(&s->progress);
     if (err == SLM_OK && rgb.turned > 1)
         note(c, "%s was turned the way up that its camera noted (--no-exif leaves it)", path);
     picture_free(&rgb);
-    if (err != SLM_OK)
-        return report_error(c, AT_WORK, err, &why, NULL);
-    keep_image(s, image);
-    return EXIT_DONE;
+    return err;
+}
+
+int picture_check(struct cli *c, const struct loaded *m) {
+    return m->info.has_vision && slm_image_side(m->engine, NULL) > 0 ? EXIT_DONE
+                                                                     : report_blind(c, m);
+}
+
+int show_picture(struct cli *c, const struct loaded *m, const char *path, struct shown *s) {
+    slm_image *image;
+    slm_why why;
+    int code = picture_check(c, m);
+    if (code != EXIT_DONE)
+        return code;
+    slm_err err = open_picture(c, m, path, s, &image, &why);
+    if (err == SLM_OK)
+        keep_image(s, image);
+    return err == SLM_OK ? EXIT_DONE : report_error(c, AT_LOAD, err, &why, NULL);
 }
 
 static int show_pixels(struct cli *c, const struct loaded *m, const char *path, struct shown *s) {

@@ -12,9 +12,8 @@
 
 const char *const group_titles[GROUP_COUNT] = {
     [GROUP_ANSWER] = "Answer",   [GROUP_SAMPLING] = "Sampling", [GROUP_CHAT] = "Conversations",
-    [GROUP_AGENT] = "Tools",
-    [GROUP_SERVER] = "Server",   [GROUP_INPUT] = "Options",     [GROUP_MACHINE] = "Machine",
-    [GROUP_GENERAL] = "General",
+    [GROUP_AGENT] = "Tools",     [GROUP_SERVER] = "Server",     [GROUP_INPUT] = "Options",
+    [GROUP_MACHINE] = "Machine", [GROUP_GENERAL] = "General",
 };
 
 const struct command_row command_table[CMD_COUNT] = {
@@ -163,9 +162,12 @@ const struct command_row command_table[CMD_COUNT] = {
     [CMD_DEPLOY] = { "deploy", "TARGET [MODEL...]",
                      "files for running the server elsewhere: haproxy, systemd, container",
                      "haproxy: a configuration of HAProxy 2.6 in front of several servers. Prompts "
-                     "that begin alike go to the same one, which has evaluated that beginning; what "
-                     "does not fit waits; a server that fails is left out, and requests whose answer "
-                     "has not begun are given to another. The file of --tls-cert holds the certificates "
+                     "that begin alike go to the same one, which has evaluated that beginning; "
+                     "what "
+                     "does not fit waits; a server that fails is left out, and requests whose "
+                     "answer "
+                     "has not begun are given to another. The file of --tls-cert holds the "
+                     "certificates "
                      "and the key.\n\n"
                      "systemd: a unit that may read its models and use its port, and nothing else, "
                      "with the path of this program, the models and the address. container: the "
@@ -191,6 +193,7 @@ const struct command_row command_table[CMD_COUNT] = {
                        "and measures accuracy, likelihood, Brier score and calibration error "
                        "before and after, on rows that it was not fitted to. --evaluate measures.",
                        "slm classify demo --labels positive,negative 'I love it.'\n"
+                       "slm classify gemma-3-4b-it --labels cat,dog pictures/*.jpg\n"
                        "slm classify demo --labels spam,ok --input mails.csv --out labels.csv\n"
                        "slm classify demo --labels a,b --calibrate known.csv --save-calibration ab",
                        1, 4096, PLACE_MODEL, PLACE_TEXT },
@@ -208,12 +211,17 @@ const struct command_row command_table[CMD_COUNT] = {
     [CMD_AGENT] = { "agent", "MODEL --mcp FILE PROMPT...",
                     "the model answers with the help of tools that MCP servers have",
                     "FILE is a configuration as other MCP clients have it: {\"mcpServers\": {NAME: "
-                    "{\"command\", \"args\", \"env\", \"cwd\"} or {\"url\", \"headers\"}}}. The servers are "
-                    "started, the model is told of their tools, and each call that it writes is made "
+                    "{\"command\", \"args\", \"env\", \"cwd\"} or {\"url\", \"headers\"}}}. The "
+                    "servers are "
+                    "started, the model is told of their tools, and each call that it writes is "
+                    "made "
                     "and answered until it answers without one.\n\n"
-                    "Every call needs consent: it is asked for on a terminal, and refused elsewhere "
-                    "unless --approve, --yes or \"autoApprove\" in FILE gives it. PATTERN is a name, or "
-                    "SERVER/TOOL, with * and ? in it. Servers run with the rights of who starts them; "
+                    "Every call needs consent: it is asked for on a terminal, and refused "
+                    "elsewhere "
+                    "unless --approve, --yes or \"autoApprove\" in FILE gives it. PATTERN is a "
+                    "name, or "
+                    "SERVER/TOOL, with * and ? in it. Servers run with the rights of who starts "
+                    "them; "
                     "USAGE.md shows how to put them into a sandbox.",
                     "slm agent qwen3-4b-instruct-2507 --mcp mcp.json 'What is new in my notes?'\n"
                     "slm agent jan-v1-4b --mcp search.json --approve 'search*' 'Who won in 2022?'\n"
@@ -276,18 +284,22 @@ const struct option_row option_table[OPT_COUNT] = {
                            "keep what prompts were evaluated to in DIR and begin there next time",
                            GROUP_MACHINE, ANSWERS | ON(SERVE), false },
     [OPT_IMAGE] = { "image", 0, ARG_FILE, 0, 0, "FILE", NULL,
-                    "a picture before the prompt (JPEG, PNG or WebP, up to 10 MiB and 40 megapixels); "
+                    "a picture before the prompt (JPEG, PNG or WebP, up to 10 MiB and 40 "
+                    "megapixels); "
                     "may be repeated",
                     GROUP_ANSWER, ON(RUN) | ON(LOGITS), true },
+    [OPT_ROW_PICTURES] = { "pictures", 0, ARG_FLAG, 0, 0, NULL, NULL,
+                           "rows are names of pictures, which the model is shown", GROUP_INPUT,
+                           ON(CLASSIFY), false },
     [OPT_PAN_SCAN] = { "pan-scan", 0, ARG_FLAG, 0, 0, NULL, NULL,
                        "also show up to four crops of pictures that are far from square",
-                       GROUP_ANSWER, ON(RUN) | ON(CHAT) | ON(LOGITS), false },
+                       GROUP_ANSWER, ON(RUN) | ON(CHAT) | ON(CLASSIFY) | ON(LOGITS), false },
     [OPT_NO_EXIF] = { "no-exif", 0, ARG_FLAG, 0, 0, NULL, NULL,
                       "show pictures as they are stored, not the way up that the camera noted",
-                      GROUP_ANSWER, ON(RUN) | ON(CHAT) | ON(LOGITS), false },
+                      GROUP_ANSWER, ON(RUN) | ON(CHAT) | ON(CLASSIFY) | ON(LOGITS), false },
     [OPT_MMPROJ] = { "mmproj", 0, ARG_FILE, 0, 0, "FILE", "the mmproj*.gguf beside a GGUF model",
-                     "the model's image tower", GROUP_ANSWER, ON(RUN) | ON(CHAT) | ON(LOGITS),
-                     false },
+                     "the model's image tower", GROUP_ANSWER,
+                     ON(RUN) | ON(CHAT) | ON(CLASSIFY) | ON(LOGITS), false },
     [OPT_PIXELS] = { "pixels", 0, ARG_FILE, 0, 0, "FILE.npy", NULL,
                      "pictures as float32 [n, 3, side, side], for the image ids among --ids",
                      GROUP_INPUT, ON(LOGITS), false },
@@ -342,7 +354,8 @@ const struct option_row option_table[OPT_COUNT] = {
     [OPT_PORT] = { "port", 0, ARG_INT, 0, 65535, "N", "8080", "0 lets the system choose",
                    GROUP_SERVER, ON(SERVE) | ON(DEPLOY), false },
     [OPT_TLS_CERT] = { "tls-cert", 0, ARG_FILE, 0, 0, "FILE", NULL,
-                       "certificate chain, PEM: serve HTTPS", GROUP_SERVER, ON(SERVE) | ON(DEPLOY), false },
+                       "certificate chain, PEM: serve HTTPS", GROUP_SERVER, ON(SERVE) | ON(DEPLOY),
+                       false },
     [OPT_TLS_KEY] = { "tls-key", 0, ARG_FILE, 0, 0, "FILE", NULL, "its private key, PEM",
                       GROUP_SERVER, ON(SERVE), false },
     [OPT_KEYS] = { "keys", 0, ARG_FILE, 0, 0, "FILE", NULL, "who may ask, a line each; mode 600",
@@ -462,8 +475,8 @@ const struct option_row option_table[OPT_COUNT] = {
                          "append everything that happens to FILE, a JSON object per line",
                          GROUP_AGENT, ON(AGENT), false },
     [OPT_SERVER_LOG] = { "server-log", 0, ARG_FLAG, 0, 0, NULL, NULL,
-                         "show what servers log and write to standard error", GROUP_AGENT, ON(AGENT),
-                         false },
+                         "show what servers log and write to standard error", GROUP_AGENT,
+                         ON(AGENT), false },
     [OPT_DRY_RUN] = { "dry-run", 0, ARG_FLAG, 0, 0, NULL, NULL,
                       "list the files with their sizes, fetch nothing", GROUP_INPUT, ON(PULL),
                       false },

@@ -87,6 +87,7 @@ enum option_id {
     OPT_STOP,
     OPT_ECHO,
     OPT_IMAGE,
+    OPT_ROW_PICTURES,
     OPT_PAN_SCAN,
     OPT_NO_EXIF,
     OPT_MMPROJ,

@@ -49,6 +49,9 @@ refused 'a model that reads text only' 1 'does not see pictures' "$slm" run demo
 grep -q 'sees pictures' "$work/err" || status=1
 result $status 'and it is told which one sees' "$work/err"
 
+refused 'classifying pictures with it' 1 'does not see pictures' \
+    "$slm" classify demo --labels a,b "$png" "$work/cut.png"
+
 # the tower in a file of its own
 status=0
 "$slm" quantize $twin "$work/m.gguf" --type bf16 >/dev/null 2>"$work/err" &&
