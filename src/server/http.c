@@ -412,8 +412,6 @@ static enum MHD_Result give(struct server *s, struct MHD_Connection *c, struct p
     struct exchange *x = p->x;
     struct api_error e = { .status = 0 };
     uint32_t retry_ms;
-    if (exchange_left(x))
-        return MHD_NO;
     enum key_verdict verdict = keys_enter(&s->keys, x->key, clock_ns(), &retry_ms);
     if (verdict != KEY_TAKEN) {
         static const char *const what[] = { "", "requests a minute", "requests at once",
@@ -435,9 +433,14 @@ static enum MHD_Result give(struct server *s, struct MHD_Connection *c, struct p
     p->given = true;
     watch_phase(&s->watch, x->connection, CONNECTION_WORK, x);
     pthread_mutex_lock(&x->lock);
-    x->suspended = true;
-    MHD_suspend_connection(c);
+    bool gone = x->cut; /* nobody would resume it any more */
+    if (!gone) {
+        x->suspended = true;
+        MHD_suspend_connection(c);
+    }
     pthread_mutex_unlock(&x->lock);
+    if (gone)
+        return MHD_NO;
     exchange_ref(x);
     workers_give(&s->workers, x);
     return MHD_YES;
