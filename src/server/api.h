@@ -183,6 +183,7 @@ struct api_call {
     json_t *document;    /* of a chat */
     char *document_text; /* prompts[0].text of a chat */
     size_t n_dropped;    /* turns that api_drop_turn took */
+    size_t n_drops;      /* calls of api_drop_turn */
     size_t over_n, over_limit; /* of the last prompt that did not fit */
     size_t drop_mark;    /* where the warning about them begins */
     struct arena arena;  /* everything that is pointed to lives here */

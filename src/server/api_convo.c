@@ -601,8 +601,9 @@ bool api_drop_turn(struct api_call *call) {
         if (role != NULL && strcmp(role, "system") != 0 && strcmp(role, "developer") != 0)
             break;
     }
-    /* nine tenths of what is too much at once, then turn by turn: rendering is what costs */
-    size_t end = at, dropped = 0;
+    /* nine tenths of what is too much at once, then turn by turn, more when that does not end: rendering
+     * is what costs */
+    size_t end = at, dropped = 0, least = (size_t)1 << (call->n_drops++ / 8 % 32);
     double share_over = call->over_n > call->over_limit && call->over_n > 0
                             ? 1.0 - (double)call->over_limit / (double)call->over_n
                             : 0.0;
@@ -614,7 +615,7 @@ bool api_drop_turn(struct api_call *call) {
         gone += (double)bytes_between(messages, end, end + n);
         end += n;
         dropped++;
-    } while (gone < target);
+    } while (gone < target || dropped < least);
     if (dropped == 0)
         return false;
     warn_dropped(call, dropped);

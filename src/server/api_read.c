@@ -39,6 +39,8 @@ const char *keep_text(struct api_reader *r, const char *s, size_t n) {
 
 void api_warn(struct api_call *call, const char *words) {
     struct buf *b = &call->warnings;
+    if (b->len >= 2048)
+        return; /* a header has to end somewhere */
     if (b->len > 0)
         buf_puts(b, "; ");
     for (const char *s = words; *s != '\0' && b->len < 2048; s++) {
