@@ -594,6 +594,12 @@ if (realUrl) {
     await idle(page);
     assert.match(await text(page, '.assistant .text'), /18/);
     await page.click('#clear-settings');
+    await page.getByLabel('JSON schema').fill(JSON.stringify({ type: 'object', additionalProperties: false, required: ['age'],
+      properties: { age: { type: 'integer', minimum: 0, maximum: 99 } } }));
+    await say(page, 'Anna is 30 years old.');
+    const made = JSON.parse(await text(page, '.assistant .text'));
+    assert.deepEqual([Object.keys(made), Number.isInteger(made.age)], [['age'], true]);
+    await page.click('#clear-settings');
     await say(page, 'x '.repeat(3000));
     assert.match(await text(page, '.error'), /3\d\d\d tokens.*1024[^]*context_length_exceeded/);
     const again = await page.request.get(realUrl, { headers: { accept: 'text/html', 'if-none-match': document_.headers().etag } });
