@@ -122,8 +122,29 @@ static void put_head(struct cli *c, const struct servers *s) {
                "    timeout queue %llds\n"
                "    # between two pieces of an answer, or for a whole one\n"
                "    timeout client %llds\n"
-               "    timeout server %llds\n\n",
+               "    timeout server %llds\n",
                (long long)opt_int(c, OPT_QUEUE_TIME, QUEUE_SECONDS), seconds, seconds);
+}
+
+/* What HAProxy itself answers, in the shape that clients of the servers read. */
+static void put_errors(struct cli *c) {
+    static const struct {
+        int status;
+        const char *message, *code;
+    } rows[] = {
+        { 400, "the balancer cannot read this request", "bad_request" },
+        { 408, "the request did not arrive in time", "request_timeout" },
+        { 500, "the balancer failed", "internal_error" },
+        { 502, "a server ended before its answer", "bad_gateway" },
+        { 503, "no server has a place for this request", "server_overloaded" },
+        { 504, "a server did not answer in time", "gateway_timeout" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        out_printf(&c->out,
+                   "    http-error status %d content-type application/json%s string "
+                   "'{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}'\n",
+                   rows[i].status, rows[i].status == 503 ? " hdr retry-after 2" : "", rows[i].message,
+                   rows[i].status < 500 ? "invalid_request_error" : "server_error", rows[i].code);
 }
 
 static void put_frontend(struct cli *c) {
@@ -247,6 +268,8 @@ int deploy_haproxy(struct cli *c) {
         code = read_servers(c, &s);
     if (code == EXIT_DONE) {
         put_head(c, &s);
+        put_errors(c);
+        out_text(&c->out, "\n");
         put_frontend(c);
         put_backends(c, &s);
         put_stats(c);

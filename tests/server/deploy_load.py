@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """deploy_load.py URL KEY WHAT... - clients of a balancer in front of several servers, for test_deploy.sh.
 
-affinity         30 system prompts, 5 requests each, one after another: share on each prompt's main server
+affinity         31 system prompts, 5 requests each, one after another: share on each prompt's main server
 long N           the same for 10 prompts of N bytes, which the servers refuse: only who refused counts
 session          requests without anything in common but x-session-id
 stream           one streamed answer: its type, its last line, pieces
@@ -84,7 +84,7 @@ def load(seconds, sign):
 
 if what == "affinity":
     words = "You are a careful assistant for the team number %d and you answer in one short sentence. "
-    print(json.dumps(sticky([(words % i) * 4 for i in range(30)], 5)))
+    print(json.dumps(sticky([(words % i) * 4 for i in range(31)], 5)))
 elif what == "long":
     print(json.dumps(sticky([("%d " % i) + "x" * int(sys.argv[4]) for i in range(10)], 3)))
 elif what == "session":
