@@ -173,6 +173,12 @@ json 'a limit of the server' 'd["calls"][0]["cut"] and len(d["calls"][0]["result
 run agent demo --mcp "$work/three.json" --yes --max-steps 1 "$paris"
 ends '--max-steps' 1
 says '--max-steps' 'still calls tools after 1 steps, --max-steps is 1'
+config pair --tools get_weather,echo
+again='What is the weather in Paris and what is the weather in Paris?'
+run agent demo --mcp "$work/pair.json" --yes --think off --json "$again"
+json 'the same call is made once' 'len(d["calls"]) == 2 and not d["calls"][0]["error"] and "made before" in d["calls"][1]["result"]'
+run agent demo --mcp "$work/pair.json" --yes --think off --json --allow-repeats "$again"
+json '--allow-repeats' 'len(d["calls"]) == 2 and d["calls"][0]["result"] == d["calls"][1]["result"]'
 run agent demo --mcp "$work/three.json" --yes -c 250 "$paris"
 ends 'a context that is too small' 1
 says 'both numbers' 'the prompt of step 1 has [0-9]+ tokens, the context holds 250; nothing was dropped'
