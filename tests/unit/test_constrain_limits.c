@@ -273,6 +273,10 @@ static void test_twins(void **state) {
         with_end[lengths[i]] = '"';
         piece_add(&p, with_end, lengths[i] + 1);
     }
+    memset(run, 'c', sizeof run); /* just as long as twins reach, and nothing longer begins so */
+    piece_add(&p, run, 32);
+    memset(run, 'd', sizeof run);
+    piece_add(&p, run, 128);
     assert_int_equal(constrain_vocab_new(NULL, p.tokens, p.n, &v, NULL), SLM_OK);
     assert_int_equal(grammar_schema(NULL, s, NULL, &g[0], NULL), SLM_OK);
     assert_int_equal(grammar_regex(NULL, "[^b]{0,9}b{0,290}c?", 19, NULL, &g[1], NULL), SLM_OK);
