@@ -221,7 +221,8 @@ static json_t *content_of(const struct decision *d, const char *text, size_t n) 
     return content;
 }
 
-static slm_err ask(struct decision *d, const char *text, size_t n, slm_why *why) {
+/* The request about a text. Returns owned. */
+static char *request_of(const struct decision *d, const char *text, size_t n) {
     json_t *messages = keep_json(json_array());
     if (d->system[0] != '\0')
         json_array_append_new(
@@ -230,11 +231,16 @@ static slm_err ask(struct decision *d, const char *text, size_t n, slm_why *why)
                                                         content_of(d, text, n))));
     json_t *request = keep_json(json_pack("{s:o}", "messages", messages));
     char *body = keep(json_dumps(request, JSON_COMPACT));
+    json_decref(request);
+    return body;
+}
+
+static slm_err ask(struct decision *d, const char *text, size_t n, slm_why *why) {
+    char *body = request_of(d, text, n);
     d->result = (slm_result){ .size = sizeof d->result };
     slm_err err = slm_classify(d->model.session, body, strlen(body), (const char *const *)d->labels,
                                d->n, &d->o, d->logprob, d->p, &d->result, why);
     free(body);
-    json_decref(request);
     return err;
 }
 
@@ -252,6 +258,24 @@ slm_err decision_ask(struct decision *d, const char *text, size_t n, slm_why *wh
     slm_image_close(image);
     d->o.render.images = NULL;
     d->o.render.n_images = 0;
+    return err;
+}
+
+slm_err decision_ask_many(struct decision *d, struct row *const *rows, size_t k, double *logprob,
+                          double *p, slm_why *why) {
+    char **bodies = keep(calloc(k, sizeof *bodies));
+    size_t *sizes = keep(calloc(k, sizeof *sizes));
+    for (size_t i = 0; i < k; i++) {
+        bodies[i] = request_of(d, rows[i]->text, rows[i]->n_text);
+        sizes[i] = strlen(bodies[i]);
+    }
+    slm_err err =
+        slm_classify_many(d->model.session, (const char *const *)bodies, sizes, k,
+                          (const char *const *)d->labels, d->n, &d->o, logprob, p, NULL, why);
+    for (size_t i = 0; i < k; i++)
+        free(bodies[i]);
+    free(bodies);
+    free(sizes);
     return err;
 }
 

@@ -158,23 +158,22 @@ static void record_csv_error(struct buf *b, const struct decision *d, const stru
     csv_error(b, err, why);
 }
 
-/* One row to one record. False: the work ends, *code says why. */
-static bool do_row(struct decision *d, struct rows_out *w, struct row *row, struct pace *pace,
-                   int *code) {
+/* Rows that are asked about together. */
+struct group {
+    struct row *rows; /* [most] the first n */
+    size_t n, most;
+    double *logprob, *p; /* [most][labels] */
+};
+
+/* A row, answered or failed, to its record. False: nothing more can be written, *code says why. */
+static bool put_row(struct decision *d, struct rows_out *w, const struct row *row, slm_err err,
+                    const slm_why *why, struct pace *pace, int *code) {
     struct buf line;
-    slm_why why = row->why;
-    slm_err err = row->err;
-    if (err == SLM_OK)
-        err = decision_ask(d, row->text, row->n_text, &why);
-    if (err != SLM_OK && ends_all(err)) {
-        *code = report_error(d->cli, AT_WORK, err, &why, NULL);
-        return false;
-    }
     buf_init(&line, NULL, LINE_MOST);
     if (err != SLM_OK && w->form == ROWS_CSV)
-        record_csv_error(&line, d, row, err, &why);
+        record_csv_error(&line, d, row, err, why);
     else if (err != SLM_OK)
-        record_error(&line, row, err, &why);
+        record_error(&line, row, err, why);
     else if (w->form == ROWS_CSV)
         record_csv(&line, d, row);
     else
@@ -183,22 +182,79 @@ static bool do_row(struct decision *d, struct rows_out *w, struct row *row, stru
     buf_free(&line);
     pace->rows++;
     pace->failed += err != SLM_OK;
-    if (!ok)
-        *code = w->path != NULL ? EXIT_COULD_NOT
-                                : EXIT_DONE; /* a reader that went away is no failure */
+    if (!ok) /* a reader that went away is no failure */
+        *code = w->path != NULL ? EXIT_COULD_NOT : EXIT_DONE;
     return ok;
 }
 
+/* Asks about all rows of a group that can be read; false when they have to be asked one by one, because
+ * one of them fails, or there is but one. */
+static bool ask_together(struct decision *d, struct group *g) {
+    struct row **able = keep(calloc(g->n + 1, sizeof *able));
+    size_t k = 0;
+    for (size_t i = 0; i < g->n; i++)
+        if (g->rows[i].err == SLM_OK)
+            able[k++] = &g->rows[i];
+    bool done =
+        k > 1 && !d->pictures && decision_ask_many(d, able, k, g->logprob, g->p, NULL) == SLM_OK;
+    free(able);
+    return done;
+}
+
+/* Answers and writes a group. False: the work ends, *code says why. */
+static bool do_group(struct decision *d, struct rows_out *w, struct group *g, struct pace *pace,
+                     int *code) {
+    double *logprob = d->logprob, *p = d->p;
+    bool together = ask_together(d, g), go_on = true;
+    size_t at = 0;
+    for (size_t i = 0; i < g->n && go_on; i++) {
+        struct row *row = &g->rows[i];
+        slm_why why = row->why;
+        slm_err err = row->err;
+        if (err == SLM_OK && together) {
+            d->logprob = g->logprob + at * d->n;
+            d->p = g->p + at++ * d->n;
+        } else if (err == SLM_OK) {
+            err = decision_ask(d, row->text, row->n_text, &why);
+        }
+        if (err != SLM_OK && ends_all(err)) {
+            *code = report_error(d->cli, AT_WORK, err, &why, NULL);
+            go_on = false;
+        } else {
+            go_on = put_row(d, w, row, err, &why, pace, code);
+        }
+    }
+    d->logprob = logprob;
+    d->p = p;
+    for (size_t i = 0; i < g->n; i++)
+        row_free(&g->rows[i]);
+    g->n = 0;
+    return go_on;
+}
+
+/* Groups are as large as --parallel says, or as there is input: what comes slowly is answered at once. */
 static int each_row(struct decision *d, struct rows *r, struct rows_out *w, struct pace *pace) {
-    struct row row;
+    struct group g = { .most = (size_t)opt_int(d->cli, OPT_PARALLEL_ROWS, 8) };
     int code = rows_skip_done(r, w);
-    while (code == EXIT_DONE && rows_next(r, &row, &code)) {
-        bool go_on = do_row(d, w, &row, pace, &code);
-        row_free(&row);
-        if (!go_on)
+    bool more = code == EXIT_DONE;
+    g.rows = keep(calloc(g.most, sizeof *g.rows));
+    g.logprob = keep(calloc(2 * g.most * d->n, sizeof *g.logprob));
+    g.p = g.logprob + g.most * d->n;
+    while (more) {
+        struct row row;
+        more = rows_next(r, &row, &code);
+        if (more)
+            g.rows[g.n++] = row;
+        if (code != EXIT_DONE || (more && g.n < g.most && rows_waiting(r)))
+            continue;
+        if (!do_group(d, w, &g, pace, &code))
             break;
         pace_step(pace, pace->rows, r->total > w->done ? r->total - w->done : 0);
     }
+    for (size_t i = 0; i < g.n; i++)
+        row_free(&g.rows[i]);
+    free(g.rows);
+    free(g.logprob);
     return code;
 }
 

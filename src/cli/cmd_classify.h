@@ -29,6 +29,9 @@ int decision_labels(struct decision *d);
 int decision_prompt(struct decision *d);
 /* Asks about a text: d->logprob, d->p, d->result. */
 slm_err decision_ask(struct decision *d, const char *text, size_t n, slm_why *why);
+/* About the texts of k rows at once: logprob and p are [k][d->n]. All or nothing. */
+slm_err decision_ask_many(struct decision *d, struct row *const *rows, size_t k, double *logprob,
+                          double *p, slm_why *why);
 void decision_free(struct decision *d);
 
 /* classify_labelled.c */

@@ -580,7 +580,7 @@ const struct option_row option_table[OPT_COUNT] = {
                        "accuracy, confusion and calibration error on labelled rows", GROUP_INPUT,
                        ON(CLASSIFY), false },
     [OPT_PARALLEL_ROWS] = { "parallel", 0, ARG_INT, 1, 1024, "N", "8", "rows answered at once",
-                            GROUP_MACHINE, ON(EXTRACT), false },
+                            GROUP_MACHINE, DECIDES, false },
     [OPT_DATE] = { "date", 0, ARG_DATE, 0, 0, "YYYY-MM-DD", "today", "the date that templates see",
                    GROUP_INPUT, TALKS | DECIDES | ON(RENDER), false },
     [OPT_FIXED_DATE] = { "deterministic-date", 0, ARG_FLAG, 0, 0, NULL, NULL,

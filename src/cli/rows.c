@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -353,6 +354,11 @@ int rows_open(struct rows *r, struct cli *c, const struct rows_options *o, const
     if (code == EXIT_DONE)
         count_rows(r);
     return code;
+}
+
+bool rows_waiting(const struct rows *r) {
+    struct pollfd input = { .fd = r->lines->fd, .events = POLLIN };
+    return r->lines->at < r->lines->n || (!r->lines->end && poll(&input, 1, 0) > 0);
 }
 
 void rows_close(struct rows *r) {

@@ -53,6 +53,8 @@ int rows_open(struct rows *r, struct cli *c, const struct rows_options *o, const
               size_t n_settings);
 /* The next row into *row (to be freed), false at the end. *code: EXIT_DONE, or of what was reported. */
 bool rows_next(struct rows *r, struct row *row, int *code);
+/* Whether more of the input can be read without waiting. */
+bool rows_waiting(const struct rows *r);
 void rows_close(struct rows *r);
 
 struct rows_out {

@@ -109,6 +109,13 @@ PYTHON
 python3 "$work/compare.py" "$work" 2>"$work/detail"
 result $? 'JSON Lines, CSV, CR LF: ids, order, the same numbers' "$work/detail"
 
+for parallel in 1 2 64; do
+    run classify demo --labels $labels --input "$work/rows.jsonl" --out "$work/p.jsonl" --parallel $parallel
+    cmp "$work/a.jsonl" "$work/p.jsonl" >"$work/detail" 2>&1
+    result $? "$parallel rows at once: the same bytes" "$work/detail"
+    rm -f "$work/p.jsonl"
+done
+
 # ---- rows that fail
 {
     printf '{"id":1,"text":"I love it."}\n\n{"id":2,"text":"bad"\n{"id":3}\n{"text":""}\n'
