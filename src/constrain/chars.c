@@ -221,7 +221,7 @@ static struct chars *joint_classes(struct build *b, const struct chars *x, const
                                    uint32_t **of_x, uint32_t **of_y) {
     uint32_t most = x->n_spans + y->n_spans;
     struct chars *c = chars_new(b, most, 0);
-    struct pair_table t = { NULL };
+    struct pair_table t = { .slots = NULL };
     *of_x = build_alloc(b, most, sizeof **of_x);
     *of_y = build_alloc(b, most, sizeof **of_y);
     if (b->err != SLM_OK)

@@ -111,7 +111,7 @@ static void test_cases(void **state) {
 static int setup(void **state) {
     (void)state;
     pieces_bytes(&pieces);
-    return constrain_vocab_new(NULL, pieces.tokens, pieces.n, &vocab, NULL);
+    return constrain_vocab_new(NULL, pieces.tokens, pieces.n, &vocab, NULL) == SLM_OK ? 0 : -1;
 }
 
 static int teardown(void **state) {
