@@ -24,6 +24,7 @@ EMBEDDED(dom)
 EMBEDDED(markdown)
 EMBEDDED(messages)
 EMBEDDED(models)
+EMBEDDED(pictures)
 EMBEDDED(settings)
 EMBEDDED(sse)
 EMBEDDED(theme)
@@ -44,6 +45,7 @@ static const struct row {
     ROW("markdown.js", markdown, JS),
     ROW("messages.js", messages, JS),
     ROW("models.js", models, JS),
+    ROW("pictures.js", pictures, JS),
     ROW("settings.js", settings, JS),
     ROW("sse.js", sse, JS),
     ROW("theme.js", theme, JS),

@@ -24,6 +24,7 @@ page_\name\()_end:
     embed markdown, markdown.js
     embed messages, messages.js
     embed models, models.js
+    embed pictures, pictures.js
     embed settings, settings.js
     embed sse, sse.js
     embed theme, theme.js

@@ -104,6 +104,58 @@ await check('an answer is streamed, rendered and counted', { pace: 60 }, {}, asy
   }
 });
 
+/* Drops a file with these bytes on the page. */
+const drop = (page, name, type, base64) => page.evaluate(([n, t, data]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], n, { type: t }));
+  for (const kind of ['dragover', 'drop']) {
+    document.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }
+}, [name, type, base64]);
+const DOT = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+
+await check('a picture that is dropped is sent, shown and answered', { sees: true }, {}, async (page, mock) => {
+  await drop(page, 'dot.png', 'image/png', DOT);
+  await page.waitForSelector('#pictures img');
+  assert.equal(await page.locator('#pictures img').evaluate((img) => img.naturalWidth), 1);
+  await say(page, 'What is this?');
+  assert.deepEqual(mock.requests[0].messages, [{ role: 'user', content: [
+    { type: 'image_url', image_url: { url: `data:image/png;base64,${DOT}` } }, { type: 'text', text: 'What is this?' }] }]);
+  assert.equal(await page.locator('.message.user img').count(), 1);
+  assert.equal(await page.locator('#pictures').isVisible(), false);
+  await lastAnswer(page).locator('.text').waitFor();
+  await say(page, 'And now?'); // the picture stays in the conversation
+  assert.equal(mock.requests[1].messages[0].content[0].type, 'image_url');
+  await page.reload();
+  await page.evaluate(() => document.querySelector('.chat').click());
+  assert.equal(await page.locator('.message.user img').count(), 1);
+});
+
+await check('pictures can be left out, chosen by keyboard, and come back with editing', { sees: true }, {}, async (page, mock) => {
+  await page.setInputFiles('#picture-file', [
+    { name: 'a.png', mimeType: 'image/png', buffer: Buffer.from(DOT, 'base64') },
+    { name: 'b.png', mimeType: 'image/png', buffer: Buffer.from(DOT, 'base64') }]);
+  await page.waitForFunction(() => document.querySelectorAll('#pictures img').length === 2);
+  await page.click('[aria-label="Leave out picture 2"]');
+  assert.equal(await page.locator('#pictures img').count(), 1);
+  await page.press('#input', 'Enter'); // without words
+  await idle(page);
+  assert.equal(mock.requests[0].messages[0].content.length, 2);
+  await page.keyboard.press('Alt+E');
+  assert.equal(await page.locator('#pictures img').count(), 1);
+  await page.keyboard.press('Escape');
+  assert.equal(await page.locator('#pictures').isVisible(), false);
+  await drop(page, 'notes.txt', 'text/plain', 'QUJD');
+  await page.waitForFunction(() => /no JPEG, PNG or WebP/.test(document.getElementById('notice').textContent));
+});
+
+await check('a model that reads text only is not shown a picture', {}, {}, async (page) => {
+  assert.equal(await page.locator('#add-picture').isVisible(), false);
+  await drop(page, 'dot.png', 'image/png', DOT);
+  await page.waitForFunction(() => /reads text only/.test(document.getElementById('notice').textContent));
+  assert.equal(await page.locator('#pictures').isVisible(), false);
+});
+
 await check('the conversation goes on, in order', {}, {}, async (page, mock) => {
   await say(page, 'one');
   await say(page, 'two');

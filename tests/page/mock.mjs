@@ -70,6 +70,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 export class Mock {
   constructor(options = {}) {
     this.key = options.key || '';
+    this.sees = options.sees || false; // the models read pictures
     this.requests = []; // bodies of chat completions
     this.closed = 0; // streams that the client left
     this.failNext = 0;
@@ -105,7 +106,8 @@ export class Mock {
       return this.fail(res, 401, 'This server wants a key: Authorization: Bearer KEY', 'invalid_api_key');
     }
     if (path === '/v1/models') {
-      return this.json(res, 200, { object: 'list', data: MODELS });
+      const data = MODELS.map((row) => (this.sees ? { ...row, architecture: { input_modalities: ['text', 'image'] } } : row));
+      return this.json(res, 200, { object: 'list', data });
     }
     if (path === '/api/ps') {
       return this.json(res, 200, { models: [{ name: 'demo', model: 'demo', size: 295558640 }] });
@@ -145,7 +147,8 @@ export class Mock {
   }
 
   async chat(body, res) {
-    const last = body.messages.findLast((m) => m.role === 'user').content;
+    const content = body.messages.findLast((m) => m.role === 'user').content;
+    const last = Array.isArray(content) ? content.map((part) => part.text || '').join('') : content;
     const said = /^mock:(\w+)/.exec(last)?.[1] || 'plain';
     const tool = body.messages[body.messages.length - 1].role === 'tool';
     if (said === 'overlong') {

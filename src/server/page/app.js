@@ -5,6 +5,7 @@ import { ServerError, listModels, listRunning, streamChat } from './client.js';
 import { announce, button, byId, copyText, count, el, seconds, Speaker } from './dom.js';
 import { AnswerView, renderChat } from './messages.js';
 import { Models } from './models.js';
+import { Pictures, pictureUrl, wirePictures } from './pictures.js';
 import { Settings } from './settings.js';
 
 const KEY = 'slm.key'; // of sessionStorage: forgotten with the tab
@@ -190,6 +191,7 @@ class App {
     this.top = 0; // where the conversation was scrolled to
     this.editing = false; // the last message stands in the composer
     this.input = byId('input');
+    this.pictures = new Pictures((text) => this.say(text));
     this.list = byId('messages');
     this.actions = {
       retry: () => this.retry(),
@@ -228,6 +230,7 @@ class App {
     if (model && chosen) {
       localStorage.setItem('slm.model', model.id);
     }
+    this.pictures.allow(Boolean(model && model.images), model && model.title);
     this.showContext();
     this.showEmpty();
     this.models.fillTable(byId('model-rows'), (one) => {
@@ -264,6 +267,7 @@ class App {
       model.context ? `context of ${count(model.context)} tokens` : '',
       { no: 'does not think', always: 'always thinks', 'can be switched': 'thinking can be switched' }[model.think],
       model.tools === 'yes' ? 'calls tools' : '',
+      model.images ? 'sees pictures' : '',
     ].filter(Boolean);
     byId('empty-model').textContent = model ? model.title : 'slm';
     byId('empty-facts').textContent = facts.length > 0 ? `${facts.join(', ')}.` : '';
@@ -355,15 +359,16 @@ class App {
 
   submit() {
     const text = this.input.value.trim();
-    if (this.run || text === '' || !this.ready()) {
+    if (this.run || (text === '' && this.pictures.parts.length === 0) || !this.ready()) {
       return;
     }
+    const parts = [...this.pictures.take(), textPart(text)];
     if (this.editing) {
       const at = this.chat.messages.findLastIndex((message) => message.role === 'user');
       this.chat.messages.length = at;
       this.endEdit();
     }
-    this.chat.messages.push({ role: 'user', parts: [textPart(text)] });
+    this.chat.messages.push({ role: 'user', parts });
     this.input.value = '';
     this.fit();
     this.answerNow();
@@ -406,6 +411,7 @@ class App {
     byId('editing').hidden = false;
     this.list.children[at].classList.add('edited');
     this.input.value = textOf(this.chat.messages[at].parts);
+    this.pictures.set(this.chat.messages[at].parts.filter(pictureUrl));
     this.fit();
     this.input.focus();
     this.input.setSelectionRange(this.input.value.length, this.input.value.length);
@@ -416,6 +422,7 @@ class App {
     if (this.editing) {
       this.editing = false;
       this.input.value = '';
+      this.pictures.set([]);
       this.fit();
       byId('editing').hidden = true;
       document.body.classList.remove('is-editing');
@@ -802,6 +809,7 @@ function start() {
   window.addEventListener('storage', () => app.showChats());
   keys(app);
   keyForm(app);
+  wirePictures(app.pictures, app.input);
   app.theme(0);
   app.show(app.store.all()[0] && location.hash === '#last' ? app.store.all()[0] : newChat());
   app.loadModels();

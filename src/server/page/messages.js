@@ -1,6 +1,7 @@
 /* messages.js - how a conversation looks: one element for each message, and the answer that grows. */
 import { MarkdownStream, renderMarkdown } from './markdown.js';
 import { shownAnswer, textOf } from './chats.js';
+import { pictureUrl } from './pictures.js';
 import { bytes, button, copyText, count, el, seconds } from './dom.js';
 
 /* JSON text the way people read it; what is not JSON stays as it is. */
@@ -285,9 +286,11 @@ export class AnswerView {
 /* ------------------------------------------------------------------ other messages */
 
 function userView(message, actions, last) {
+  const pictures = message.parts.map(pictureUrl).filter(Boolean);
   const row = last ? el('div', { class: 'row' },
     button('Edit', () => actions.edit(), { class: 'plain edit', title: 'Alt+E' })) : null;
   return el('li', { class: 'message user' }, el('h2', { class: 'unseen' }, 'You'),
+    ...pictures.map((url, i) => el('img', { class: 'shown', src: url, alt: `Picture ${i + 1} of this message` })),
     el('div', { class: 'said' }, textOf(message.parts)), row);
 }
 

@@ -21,6 +21,7 @@ export function modelOf(row, running) {
     memoryBytes: running ? numberOf(running.size) : 0,
     think: can.thinking === undefined ? '' : !can.thinking ? 'no' : can.thinking_switch ? 'can be switched' : 'always',
     tools: can.tools === undefined ? '' : can.tools ? 'yes' : 'no',
+    images: [].concat((row.architecture || {}).input_modalities || []).includes('image'),
     state,
     loaded: state === 'loaded',
   };
