@@ -94,6 +94,9 @@ const whole = (text) => {
   return node.inner;
 };
 
+/* processor time of this process: what else the machine does must not decide a test */
+const processorMs = () => process.cpuUsage().user / 1000;
+
 test('streamed and whole are the same, cut everywhere', () => {
   for (const text of [LONG, ...CASES.map(([, t]) => t)]) {
     const every = Array.from({ length: text.length }, (_, i) => i);
@@ -172,16 +175,16 @@ test('time grows with the text, not with its square', () => {
   for (const piece of ['*', '_a', '**a ', '`', '``a', '[', '](', '[a](', '![', '<', '<https://', '> ', '- ', '  - ', '|', '|-', '~~', '\\', ' ', '\n',
     '#', '# ', '1. ', 'https://x.org/(', '*a_', '``` ', 'a\n', '***', '[a](b "', '[a](', '](a', '[[a](b) ', '`` ` ', '| a | b |\n|-|-|\n', '- a\n\n', '> - ', '~~a ']) {
     const text = piece.repeat(Math.ceil(60000 / piece.length));
-    const start = performance.now();
+    const start = processorMs();
     whole(text);
-    const ms = performance.now() - start;
+    const ms = processorMs() - start;
     assert.ok(ms < 3000, `${JSON.stringify(piece)} took ${Math.round(ms)} ms`);
   }
 });
 test('a long answer in small pieces stays quick', () => {
   const node = root();
   const stream = new MarkdownStream(node);
-  const start = performance.now();
+  const start = processorMs();
   for (let i = 0; i < 4000; i++) {
     stream.write(i % 40 === 39 ? 'end.\n\n' : 'word ');
   }
@@ -189,5 +192,5 @@ test('a long answer in small pieces stays quick', () => {
   for (let i = 0; i < 20000; i++) {
     stream.write('code line\n');
   }
-  assert.ok(performance.now() - start < 5000);
+  assert.ok(processorMs() - start < 5000);
 });

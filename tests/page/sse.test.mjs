@@ -36,6 +36,9 @@ for (const [name, text, expected] of CASES) {
     }
   });
 }
+/* processor time of this process: what else the machine does must not decide a test */
+const processorMs = () => process.cpuUsage().user / 1000;
+
 test('comments', () => assert.deepEqual(events([': ping\n\n:\n']).comments, ['ping', '']));
 test('an endless line is refused', () => {
   const parser = new EventParser(() => {});
@@ -47,8 +50,8 @@ test('an endless line is refused', () => {
   }, /larger/);
 });
 test('a large answer is quick', () => {
-  const start = performance.now();
+  const start = processorMs();
   const { out } = events(Array.from({ length: 100000 }, (_, i) => `data: {"i":${i}}\n\n`));
   assert.equal(out.length, 100000);
-  assert.ok(performance.now() - start < 3000);
+  assert.ok(processorMs() - start < 3000);
 });
