@@ -122,7 +122,7 @@ static void test_budgets(void **state) {
         "{\"type\":\"array\",\"minItems\":4000000000}",
         "{\"type\":\"string\",\"minLength\":4000000000}",
         "{\"type\":\"string\",\"pattern\":\"(a|b)*a(a|b){18}\"}",
-        "{\"type\":\"string\",\"pattern\":\"(((((a{10000}){10000}){10000}){10000}){10000}\"}",
+        "{\"type\":\"string\",\"pattern\":\"((((a{10000}){10000}){10000}){10000}){10000}\"}",
         "{\"type\":\"string\",\"pattern\":\"((((((a|)*){10000}){10000}){10000}){10000}){10000}\"}",
         "{\"type\":\"string\",\"minLength\":5000,\"pattern\":\"a.{100}\"}",
     };
