@@ -102,22 +102,19 @@ slm_err decode_any(struct decoding *d) {
 
 /* ------------------------------------------------------------------ giving up rights */
 
-static bool set_limit(int what, rlim_t most) {
-    const struct rlimit limit = { most, most };
-    return setrlimit(what, &limit) == 0;
-}
-
 /* Decoded pixels twice (turning), the file twice, and what libraries take. */
 static bool set_limits(uint64_t max_pixels, uint64_t max_bytes, unsigned timeout_s) {
-#if !defined(SANITIZED) /* their shadow memory is terabytes of addresses */
-    if (!set_limit(RLIMIT_AS, max_pixels * 8 + max_bytes * 2 + ((rlim_t)256 << 20)))
-        return false;
+    const rlim_t bytes = max_pixels * 8 + max_bytes * 2 + ((rlim_t)256 << 20);
+    const struct rlimit memory = { bytes, bytes }, time = { timeout_s + 1, timeout_s + 1 },
+                        none = { 0, 0 }, files = { 3, 3 };
+#if defined(SANITIZED) /* their shadow memory is terabytes of addresses */
+    (void)memory;
 #else
-    (void)max_pixels;
-    (void)max_bytes;
+    if (setrlimit(RLIMIT_AS, &memory) != 0)
+        return false;
 #endif
-    return set_limit(RLIMIT_CPU, timeout_s + 1) && set_limit(RLIMIT_CORE, 0) &&
-           set_limit(RLIMIT_FSIZE, 0) && set_limit(RLIMIT_NOFILE, 3);
+    return setrlimit(RLIMIT_CPU, &time) == 0 && setrlimit(RLIMIT_CORE, &none) == 0 &&
+           setrlimit(RLIMIT_FSIZE, &none) == 0 && setrlimit(RLIMIT_NOFILE, &files) == 0;
 }
 
 static bool allow(scmp_filter_ctx filter, int call) {

@@ -133,7 +133,11 @@ kills=0
 for _ in $(seq 30); do
     "$slm" extract demo --schema "$work/person.json" --field body --input "$work/rows.jsonl" --out "$work/b.jsonl" >/dev/null 2>&1 &
     pid=$!
-    sleep 0.$((RANDOM % 40 + 10))
+    # some time after it has written more than was there
+    before=$(stat -c %s "$work/b.jsonl" 2>/dev/null || echo 0)
+    while kill -0 $pid 2>/dev/null && [ "$(stat -c %s "$work/b.jsonl" 2>/dev/null || echo 0)" -le "$before" ]; do
+        sleep 0.00$((RANDOM % 9 + 1))
+    done
     kill -9 $pid 2>/dev/null && kills=$((kills + 1))
     wait $pid 2>/dev/null
     [ $? = 1 ] && break

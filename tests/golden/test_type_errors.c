@@ -226,12 +226,15 @@ static void test_every_type_has_bounds(void **state) {
     const char *name;
     size_t n = 0;
     (void)state;
-    for (; (name = slm_quantize_type(n, NULL)) != NULL; n++) {
+    for (size_t at = 0; (name = slm_quantize_type(at, NULL)) != NULL; at++) {
         size_t i = 0;
+        if (strncmp(name, "mmproj-", 7) == 0) /* image towers: test_vision, test_session_images */
+            continue;
         while (i < TYPES && strcmp(type_bounds[i].type, name) != 0)
             i++;
         if (i == TYPES)
             fail_msg("no bounds for '%s': run with --table and add them", name);
+        n++;
     }
     assert_int_equal(n, TYPES);
 }

@@ -571,20 +571,19 @@ static void test_encoding(void **state) {
 
 static void test_bad_requests(void **state) {
     (void)state;
-    static const char *const requests[] = { "",
-                                            "[]",
-                                            "{}",
-                                            "{\"messages\":{}}",
-                                            "{\"messages\":[],\"kwargs\":[]}",
-                                            "{\"messages\":[]",
-                                            "{\"messages\":[]}x",
-                                            "{\"messages\":[],\"messages\":[]}" };
+    static const char *const no_json[] = { "", "{\"messages\":[]", "{\"messages\":[]}x",
+                                           "{\"messages\":[],\"messages\":[]}" };
+    static const char *const no_request[] = { "[]", "{}", "{\"messages\":{}}",
+                                              "{\"messages\":[],\"kwargs\":[]}" };
     slm_engine *e = open_good(SLM_ALL);
     slm_session *s = session_on(e, 128);
     slm_why why;
-    for (size_t i = 0; i < ARRAY_LEN(requests); i++)
-        assert_int_equal(slm_chat(s, requests[i], strlen(requests[i]), NULL, NULL, &why),
+    for (size_t i = 0; i < ARRAY_LEN(no_json); i++)
+        assert_int_equal(slm_chat(s, no_json[i], strlen(no_json[i]), NULL, NULL, &why),
                          SLM_E_FORMAT);
+    for (size_t i = 0; i < ARRAY_LEN(no_request); i++)
+        assert_int_equal(slm_chat(s, no_request[i], strlen(no_request[i]), NULL, NULL, &why),
+                         SLM_E_ARG);
     int32_t bad[] = { 1, 512 }, negative[] = { -1 }, ids[] = { 1, 2, 3 };
     assert_int_equal(slm_session_sync(s, bad, 2, NULL, &why), SLM_E_ARG);
     check_words(&why, "512|511");
