@@ -242,6 +242,7 @@ export class Mock {
       return send({}, 'stop');
     case 'cut':
       await text('This answer is cut');
+      await wait(300); // what was sent has arrived; a connection that breaks takes the rest with it
       return res.destroy();
     case 'short':
       await text('This answer ends early');
