@@ -43,7 +43,7 @@ compile_for_arm() {
         cp "$(header "$f")" "$work/headers/"
     done
     mapfile -t sources < <(
-        find src/{base,format,token,kernels,chat,sample,model,session} models -name '*.c'
+        find src/{base,format,token,kernels,chat,constrain,sample,model,session} models -name '*.c'
         [ ! -f "$build/models_list.c" ] || echo "$build/models_list.c"
     )
     half=$(((${#sources[@]} + 1) / 2))
