@@ -456,7 +456,7 @@ static bool parse_atom(struct parser *p, uint32_t *node) {
 
 static bool parse_term(struct parser *p) {
     struct level *l = &p->levels[p->depth];
-    uint32_t node;
+    uint32_t node = 0;
     int c = peek(p);
     if (c == '(')
         return open_group(p);
