@@ -214,9 +214,11 @@ static json_t *content_of(const struct decision *d, const char *text, size_t n) 
     char *words = d->pictures ? text_printf("%s%s", before, after)
                               : text_printf("%s%.*s%s", before, (int)n, text, after);
     json_t *content = keep_json(json_string(words));
-    if (d->pictures)
-        content = keep_json(
-            json_pack("[{s:s}, {s:s, s:o}]", "type", "image", "type", "text", "text", content));
+    if (d->pictures) {
+        json_t *parts = picture_parts(1, content);
+        json_decref(content);
+        content = parts;
+    }
     free(words);
     return content;
 }

@@ -345,6 +345,8 @@ int picture_check(struct cli *c, const struct loaded *m);
 int show_given(struct cli *c, const struct loaded *m, struct shown *s);
 /* An array: how many views and tokens each takes, whether it was known already, or the time it took. */
 json_t *shown_receipt(const struct shown *s);
+/* The content of a message: n pictures, then its text (borrowed). */
+json_t *picture_parts(size_t n, json_t *text);
 void shown_free(struct shown *s);
 /* The mmproj*.gguf beside a GGUF model, if there is exactly one. Returns owned, or NULL. */
 char *tower_beside(const char *model);

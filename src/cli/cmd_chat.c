@@ -96,13 +96,8 @@ static json_t *as_asked(json_t *message) {
     json_object_del(copy, "finish");
     if (n == 0)
         return copy;
-    json_t *parts = keep_json(json_array());
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(parts, keep_json(json_pack("{s:s}", "type", "image")));
-    json_array_append_new(parts, keep_json(json_pack("{s:s, s:O}", "type", "text", "text",
-                                                     json_object_get(message, "content"))));
     json_object_del(copy, "pictures");
-    json_object_set_new(copy, "content", parts);
+    json_object_set_new(copy, "content", picture_parts(n, json_object_get(message, "content")));
     return copy;
 }
 

@@ -75,12 +75,7 @@ static void print_json(struct cli *c, const struct loaded *m, const struct speak
 
 /* The pictures of --image stand before the text of the prompt. */
 static void add_pictures(json_t *message, size_t n) {
-    json_t *parts = keep_json(json_array());
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(parts, keep_json(json_pack("{s:s}", "type", "image")));
-    json_array_append_new(parts, keep_json(json_pack("{s:s, s:O}", "type", "text", "text",
-                                                     json_object_get(message, "content"))));
-    json_object_set_new(message, "content", parts);
+    json_object_set_new(message, "content", picture_parts(n, json_object_get(message, "content")));
 }
 
 static int answer(struct cli *c, struct loaded *m, json_t *messages, const struct asking *a,

@@ -91,7 +91,8 @@ static int report_blind(struct cli *c, const struct loaded *m) {
     for (size_t i = 0; i < slm_catalog_count() && used + 128 < sizeof ways; i++)
         if (slm_catalog_get(i, &card) == SLM_OK && card.modalities &&
             strstr(card.modalities, "image"))
-            used += (size_t)snprintf(ways + used, sizeof ways - used, "%s    sees pictures\n", card.id);
+            used +=
+                (size_t)snprintf(ways + used, sizeof ways - used, "%s    sees pictures\n", card.id);
     if (m->info.id && slm_catalog_find(m->info.id, &card) == SLM_OK && card.modalities &&
         strstr(card.modalities, "image"))
         snprintf(ways, sizeof ways, "--mmproj FILE    its image tower, a GGUF file of its own");
@@ -190,12 +191,20 @@ json_t *shown_receipt(const struct shown *s) {
         slm_image_info info = { .size = sizeof info };
         slm_image_get(s->list[i], &info);
         json_array_append_new(
-            list, keep_json(json_pack("{s:I, s:I, s:b, s:f}", "views", (json_int_t)info.views,
-                                      "tokens", (json_int_t)info.views * info.tokens, "cached",
-                                      (int)info.cached, "encode_ms",
-                                      (double)info.encode_ns / 1e6)));
+            list,
+            keep_json(json_pack("{s:I, s:I, s:b, s:f}", "views", (json_int_t)info.views, "tokens",
+                                (json_int_t)info.views * info.tokens, "cached", (int)info.cached,
+                                "encode_ms", (double)info.encode_ns / 1e6)));
     }
     return list;
+}
+
+json_t *picture_parts(size_t n, json_t *text) {
+    json_t *parts = keep_json(json_array());
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(parts, keep_json(json_pack("{s:s}", "type", "image")));
+    json_array_append_new(parts, keep_json(json_pack("{s:s, s:O}", "type", "text", "text", text)));
+    return parts;
 }
 
 void shown_free(struct shown *s) {

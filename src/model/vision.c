@@ -51,7 +51,6 @@ struct picture_run {
     uint8_t *keys, *values; /* [heads][n][row_bytes] */
     struct phase *phases;   /* [2 * layers + 2] */
     struct bench *benches;  /* [threads] */
-    uint8_t *block;
     atomic_bool stopped, broken;
 };
 struct hand {
